@@ -1,0 +1,51 @@
+# The targets a person calls. Only `make test` and what it needs run without
+# anything but Go; the others install what they need.
+GO      ?= go
+BIN     := bin/gregor
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X github.com/gregorhq/gregor/internal/buildinfo.Version=$(VERSION)
+
+export CGO_ENABLED = 0
+
+.PHONY: build run test race vet lint cross fuzz bench compat install-links clean
+
+build: ## Build the static binary.
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/gregor
+
+run: build ## Build, then run one node on embedded defaults (data in ./gregor-data).
+	./$(BIN) dev
+
+test: ## Everything that needs only Go.
+	$(GO) vet ./...
+	$(GO) test ./...
+	$(GO) test -count=1 ./test/floors
+
+race: ## The same under the race detector, with assertions on.
+	CGO_ENABLED=1 $(GO) test -race -tags gregor_invariants ./...
+
+vet:
+	$(GO) vet ./...
+
+lint: ## golangci-lint's rules are in .golangci.yml; staticcheck is what needs no download but the module proxy.
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 ./...
+
+cross: ## Every platform that the binary is built for.
+	@set -e; for os in linux darwin windows; do for arch in amd64 arm64; do \
+	  echo "$$os/$$arch"; GOOS=$$os GOARCH=$$arch $(GO) build -o /dev/null ./cmd/gregor; done; done
+
+FUZZTIME ?= 5s
+fuzz: ## Each fuzz target for FUZZTIME.
+	@bash test/fuzz.sh $(FUZZTIME)
+
+bench: build ## ours / floor / Apache Kafka in one table; ROWS=1a,6 picks rows.
+	@bash bench/run.sh $(ROWS)
+
+compat: build ## Other people's clients and tools against gregor.
+	@bash test/compat/run.sh
+
+DIR ?= /usr/local/bin
+install-links: build ## Make Kafka's command names in DIR, with and without .sh.
+	@./$(BIN) install-links $(DIR)
+
+clean:
+	rm -rf bin
