@@ -52,7 +52,8 @@ type usageError struct{ msg string }
 func (e usageError) Error() string        { return e.msg }
 func (e usageError) Is(target error) bool { return target == ErrUsage }
 
-func usagef(format string, args ...any) error { return usageError{fmt.Sprintf(format, args...)} }
+// Usagef returns an error of class ErrUsage.
+func Usagef(format string, args ...any) error { return usageError{fmt.Sprintf(format, args...)} }
 
 func (t *Table) find(name string) *Option {
 	for i := range t.Options {
@@ -81,11 +82,11 @@ func (t *Table) Parse(args []string) (*Values, error) {
 		name, arg, hasArg := strings.Cut(strings.TrimLeft(word, "-"), "=")
 		o := t.find(name)
 		if o == nil {
-			return nil, usagef("%s is not a recognized option", name)
+			return nil, Usagef("%s is not a recognized option", name)
 		}
 		if o.Kind == Flag {
 			if hasArg {
-				return nil, usagef("Option %s does not take an argument", name)
+				return nil, Usagef("Option %s does not take an argument", name)
 			}
 			v.given[o.Name] = append(v.given[o.Name], "")
 			continue
@@ -93,12 +94,12 @@ func (t *Table) Parse(args []string) (*Values, error) {
 		if !hasArg {
 			i++
 			if i == len(args) {
-				return nil, usagef("Option %s requires an argument", name)
+				return nil, Usagef("Option %s requires an argument", name)
 			}
 			arg = args[i]
 		}
 		if o.Kind == Value && len(v.given[o.Name]) > 0 {
-			return nil, usagef("Found multiple arguments for option %s, but you asked for only one", o.Name)
+			return nil, Usagef("Found multiple arguments for option %s, but you asked for only one", o.Name)
 		}
 		v.given[o.Name] = append(v.given[o.Name], arg)
 	}
@@ -135,7 +136,7 @@ func (v *Values) All(name string) []string {
 func (v *Values) Require(names ...string) error {
 	for _, n := range names {
 		if !v.Has(n) {
-			return usagef("Missing required argument \"[%s]\"", n)
+			return Usagef("Missing required argument \"[%s]\"", n)
 		}
 	}
 	return nil
@@ -148,7 +149,7 @@ func (v *Values) Exclude(used string, others ...string) error {
 	}
 	for _, n := range others {
 		if v.Has(n) {
-			return usagef("Option \"[%s]\" can't be used with option \"[%s]\"", used, n)
+			return Usagef("Option \"[%s]\" can't be used with option \"[%s]\"", used, n)
 		}
 	}
 	return nil
@@ -169,5 +170,5 @@ func (v *Values) OneOf(names ...string) error {
 	for i, name := range names {
 		quoted[i] = "[" + name + "]"
 	}
-	return usagef("Exactly one of the following arguments is required: %s", strings.Join(quoted, ", "))
+	return Usagef("Exactly one of the following arguments is required: %s", strings.Join(quoted, ", "))
 }
