@@ -21,13 +21,15 @@ const (
 
 // Option is one row of a tool's option table.
 type Option struct {
-	Name     string   // without dashes
-	Aliases  []string // other spellings of the same option
-	Kind     Kind
-	Arg      string // what the argument is, for the help text: "topic"
-	Type     string // its type, for the help text; "String" when empty
-	Default  string // shown in the help and returned when the option is absent
-	Required bool   // shown in the help; Parse does not enforce it
+	Name    string   // without dashes
+	Aliases []string // other spellings of the same option
+	Kind    Kind
+	Arg     string // what the argument is, for the help text: "topic"
+	Type    string // its type, for the help text; "String" when empty
+	Default string // shown in the help and returned when the option is absent
+	// Optional makes the argument optional: the value that stands for none.
+	Optional string
+	Required bool // shown in the help; Parse does not enforce it
 	Doc      string
 }
 
@@ -90,6 +92,9 @@ func (t *Table) Parse(args []string) (*Values, error) {
 			}
 			v.given[o.Name] = append(v.given[o.Name], "")
 			continue
+		}
+		if !hasArg && o.Optional != "" && (i+1 == len(args) || strings.HasPrefix(args[i+1], "-")) {
+			arg, hasArg = o.Optional, true
 		}
 		if !hasArg {
 			i++
