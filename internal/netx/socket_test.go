@@ -1,0 +1,310 @@
+package netx
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/gregorhq/gregor/internal/clock"
+)
+
+// osPair returns both ends of a connection of the machine's network.
+func osPair(t testing.TB, network, addr string) (net.Conn, net.Conn) {
+	return pair(t, OS(), network, addr)
+}
+
+func pair(t testing.TB, n Net, network, addr string) (net.Conn, net.Conn) {
+	t.Helper()
+	ctx := context.Background()
+	l, err := n.Listen(ctx, network, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	a, err := n.Dial(ctx, network, l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { a.Close(); b.Close() })
+	return a, b
+}
+
+// eachPair runs a test on every kind of connection.
+func eachPair(t *testing.T, test func(t *testing.T, a, b net.Conn)) {
+	t.Run("tcp", func(t *testing.T) {
+		a, b := osPair(t, "tcp", "127.0.0.1:0")
+		test(t, a, b)
+	})
+	t.Run("unix", func(t *testing.T) {
+		a, b := osPair(t, "unix", filepath.Join(t.TempDir(), "s"))
+		test(t, a, b)
+	})
+	t.Run("wrapped", func(t *testing.T) {
+		a, b := osPair(t, "tcp", "127.0.0.1:0")
+		test(t, struct{ net.Conn }{a}, struct{ net.Conn }{b})
+	})
+	t.Run("memory", func(t *testing.T) {
+		a, b := pair(t, NewMem(clock.Real()), "tcp", ":0")
+		test(t, a, b)
+	})
+}
+
+// testFile is a file that is a Source.
+type testFile struct{ *os.File }
+
+func (f testFile) Fd() (uintptr, bool) { return f.File.Fd(), true }
+
+func newTestFile(t testing.TB, size int) (testFile, []byte) {
+	t.Helper()
+	data := make([]byte, size)
+	rand.Read(data)
+	name := filepath.Join(t.TempDir(), "f")
+	if err := os.WriteFile(name, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return testFile{f}, data
+}
+
+func TestSendfileRange(t *testing.T) {
+	f, data := newTestFile(t, 3<<20)
+	eachPair(t, func(t *testing.T, a, b net.Conn) {
+		const off, n = 12345, 2<<20 + 77
+		received := make(chan []byte, 1)
+		go func() {
+			all, _ := io.ReadAll(b)
+			received <- all
+		}()
+		s := NewSocket(a)
+		for _, r := range [][2]int{{off, n}, {0, 10}, {len(data) - 5, 5}} {
+			if sent, err := s.Sendfile(f, int64(r[0]), r[1]); sent != r[1] || err != nil {
+				t.Fatalf("sent %d of %d, %v", sent, r[1], err)
+			}
+		}
+		a.Close()
+		want := bytes.Join([][]byte{data[off : off+n], data[:10], data[len(data)-5:]}, nil)
+		if got := <-received; !bytes.Equal(got, want) {
+			t.Fatalf("received %d bytes that differ from the %d sent", len(got), len(want))
+		}
+		if at, _ := f.Seek(0, io.SeekCurrent); at != 0 {
+			t.Fatalf("the file's own offset moved to %d", at)
+		}
+	})
+}
+
+func TestSendfileBeyondEnd(t *testing.T) {
+	f, data := newTestFile(t, 1000)
+	eachPair(t, func(t *testing.T, a, b net.Conn) {
+		sent, err := Sendfile(a, f, 900, 200)
+		if sent != 100 || !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Fatalf("sent %d, %v", sent, err)
+		}
+		got := make([]byte, 100)
+		if _, err := io.ReadFull(b, got); err != nil || !bytes.Equal(got, data[900:]) {
+			t.Fatalf("received %x, %v", got, err)
+		}
+	})
+}
+
+func TestSendfileDeadline(t *testing.T) {
+	f, _ := newTestFile(t, 1<<20)
+	eachPair(t, func(t *testing.T, a, b net.Conn) {
+		a.SetWriteDeadline(time.Now().Add(20 * time.Millisecond))
+		sent, total := 0, 0
+		var err error
+		for err == nil && total < 1<<30 {
+			sent, err = Sendfile(a, f, 0, 1<<20)
+			total += sent
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("after %d bytes: %v", total, err)
+		}
+		a.Close()
+		if n, _ := io.Copy(io.Discard, b); int(n) != total {
+			t.Fatalf("reported %d bytes sent, %d arrived", total, n)
+		}
+	})
+}
+
+func TestSendfileToClosedPeer(t *testing.T) {
+	f, _ := newTestFile(t, 1<<20)
+	eachPair(t, func(t *testing.T, a, b net.Conn) {
+		b.Close()
+		var err error
+		for range 1000 {
+			if _, err = Sendfile(a, f, 0, 1<<20); err != nil {
+				break
+			}
+		}
+		if err == nil {
+			t.Fatal("a gigabyte was sent to a closed peer")
+		}
+	})
+}
+
+func TestReadReady(t *testing.T) {
+	for name, withPut := range map[string]bool{"ask first": false, "give back": true} {
+		t.Run(name, func(t *testing.T) {
+			eachPair(t, func(t *testing.T, a, b net.Conn) { testReadReady(t, a, b, withPut) })
+		})
+	}
+}
+
+func testReadReady(t *testing.T, a, b net.Conn, withPut bool) {
+	s := NewSocket(b)
+	held := 0
+	buf := make([]byte, 4096)
+	get := func() []byte { held++; return buf }
+	var put func()
+	if withPut {
+		put = func() { held-- }
+	}
+	var got []byte
+	read := func() error {
+		n, err := s.ReadReady(get, put)
+		if err == nil && (held != 1 || n == 0) {
+			t.Fatalf("read %d bytes, %d buffers taken", n, held)
+		}
+		held = 0
+		got = append(got, buf[:n]...)
+		return err
+	}
+	b.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+	if err := read(); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("with nothing to read: %v", err)
+	}
+	b.SetReadDeadline(time.Time{})
+	message := bytes.Repeat([]byte("0123456789"), 1000)
+	go func() {
+		a.Write(message)
+		a.Close()
+	}()
+	var err error
+	for err == nil {
+		err = read()
+	}
+	if err != io.EOF || !bytes.Equal(got, message) {
+		t.Fatalf("read %d bytes, then %v", len(got), err)
+	}
+}
+
+// TestReadReadyHoldsNothing closes the connection while a read waits: until then no buffer may be taken.
+func TestReadReadyHoldsNothing(t *testing.T) {
+	eachPair(t, func(t *testing.T, a, b net.Conn) {
+		done := make(chan error, 1)
+		taken := 0
+		go func() {
+			_, err := ReadReady(b, func() []byte { taken++; return make([]byte, MinBuffer) })
+			done <- err
+		}()
+		b.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+		if err := <-done; !errors.Is(err, os.ErrDeadlineExceeded) || taken != 0 {
+			t.Fatalf("%v, %d buffers taken", err, taken)
+		}
+		b.Close()
+		if _, err := ReadReady(b, func() []byte { return make([]byte, MinBuffer) }); !errors.Is(err, net.ErrClosed) {
+			t.Fatalf("on a closed connection: %v", err)
+		}
+	})
+}
+
+func TestReadReadyAllocatesNothing(t *testing.T) {
+	a, b := osPair(t, "tcp", "127.0.0.1:0")
+	s := NewSocket(b)
+	buf, one := make([]byte, MinBuffer), []byte{1}
+	get, put := func() []byte { return buf }, func() {}
+	for _, put := range []func(){nil, put} {
+		n := testing.AllocsPerRun(100, func() {
+			a.Write(one)
+			if _, err := s.ReadReady(get, put); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if n != 0 {
+			t.Errorf("%v allocations a read", n)
+		}
+	}
+}
+
+func TestWriteBuffers(t *testing.T) {
+	eachPair(t, func(t *testing.T, a, b net.Conn) {
+		var bufs [][]byte
+		for i := range 3000 {
+			bufs = append(bufs, bytes.Repeat([]byte{byte(i)}, i%50))
+		}
+		bufs = append(bufs, make([]byte, 100_000), []byte("end"))
+		copies := make([][]byte, len(bufs))
+		copy(copies, bufs)
+		want := bytes.Join(bufs, nil)
+		received := make(chan []byte, 1)
+		go func() {
+			all, _ := io.ReadAll(b)
+			received <- all
+		}()
+		s := NewSocket(a)
+		for _, part := range [][][]byte{bufs, nil, bufs[:1], bufs[3000:]} {
+			n, err := s.WriteBuffers(part)
+			if err != nil || n != int64(len(bytes.Join(part, nil))) {
+				t.Fatalf("wrote %d, %v", n, err)
+			}
+		}
+		a.Close()
+		want = append(want, want[len(want)-100_003:]...)
+		if got := <-received; !bytes.Equal(got, want) {
+			t.Fatalf("received %d bytes, want %d", len(got), len(want))
+		}
+		for i := range bufs {
+			if len(bufs[i]) != len(copies[i]) || len(bufs[i]) > 0 && &bufs[i][0] != &copies[i][0] {
+				t.Fatalf("slice %d was changed", i)
+			}
+		}
+	})
+}
+
+func BenchmarkReadReady(b *testing.B) {
+	x, y := osPair(b, "tcp", "127.0.0.1:0")
+	s := NewSocket(y)
+	buf, one := make([]byte, 4096), make([]byte, 100)
+	get, put := func() []byte { return buf }, func() {}
+	for _, way := range []struct {
+		name string
+		put  func()
+	}{{"ask", nil}, {"giveback", put}} {
+		b.Run(way.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				x.Write(one)
+				s.ReadReady(get, way.put)
+			}
+		})
+	}
+}
+
+func BenchmarkSendfile64K(b *testing.B) {
+	f, _ := newTestFile(b, 1<<20)
+	x, y := osPair(b, "tcp", "127.0.0.1:0")
+	go io.Copy(io.Discard, struct{ io.Reader }{y})
+	s := NewSocket(x)
+	b.SetBytes(64 << 10)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := s.Sendfile(f, 4096, 64<<10); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
