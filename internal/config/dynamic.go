@@ -1,0 +1,141 @@
+package config
+
+import (
+	"maps"
+	"strings"
+
+	"github.com/gregorhq/gregor/internal/kafka"
+)
+
+// WithDynamic returns b with the dynamic values of the metadata image applied:
+// perBroker for this node over clusterWide for all over what the node was
+// started with. b itself does not change. Values that may not be set at their
+// level, or that are not allowed, are left out and named in the warnings.
+func (b *Broker) WithDynamic(perBroker, clusterWide map[string]string) (*Broker, []Warning) {
+	cluster, warnings := applicable(clusterWide, false)
+	node, w := applicable(perBroker, true)
+	warnings = append(warnings, w...)
+	next, err := build(layers(b.values.static, node, cluster))
+	if err == nil {
+		return next, warnings
+	}
+	// Together they do not fit: take each level that does on its own, the broader
+	// one first.
+	next = b.withoutDynamic()
+	kept := map[string]string{}
+	if n, err := build(layers(b.values.static, nil, cluster)); err != nil {
+		warnings = append(warnings, Warning{Text: "the cluster's dynamic broker configs could not be applied: " + err.Error()})
+	} else {
+		next, kept = n, cluster
+	}
+	if n, err := build(layers(b.values.static, node, kept)); err != nil {
+		warnings = append(warnings, Warning{Text: "this broker's dynamic configs could not be applied: " + err.Error()})
+	} else {
+		next = n
+	}
+	return next, warnings
+}
+
+// withoutDynamic is b as it was started.
+func (b *Broker) withoutDynamic() *Broker {
+	base, err := build(layers(b.values.static, nil, nil))
+	if err != nil {
+		panic(err) // Load accepted the same texts
+	}
+	return base
+}
+
+// layers merges the texts of the three levels.
+func layers(static, perBroker, clusterWide map[string]string) *values {
+	given := maps.Clone(static)
+	maps.Copy(given, clusterWide)
+	maps.Copy(given, perBroker)
+	return &values{static: static, perBroker: perBroker, clusterWide: clusterWide, given: given}
+}
+
+// applicable keeps the dynamic values that may be set at their level and whose
+// text is a value of their key.
+func applicable(dynamic map[string]string, perBroker bool) (map[string]string, []Warning) {
+	kept := map[string]string{}
+	var warnings []Warning
+	for _, name := range sortedKeys(dynamic) {
+		text := dynamic[name]
+		k := brokerRow(name)
+		var err error
+		if k == nil {
+			// A key of a plugin: kept, though nothing here reads it.
+			kept[name] = text
+			continue
+		}
+		if err = dynamicLevel(name, k, perBroker); err == nil {
+			_, err = k.value(&text)
+		}
+		if err != nil {
+			warnings = append(warnings, Warning{name, "dynamic value ignored: " + redact(k, err).Error()})
+			continue
+		}
+		kept[name] = text
+	}
+	return kept, warnings
+}
+
+// Applicable keeps the dynamic values that may be set for one broker (perBroker)
+// or for all, and whose text is a value of their key: what older releases stored
+// may be neither.
+func Applicable(dynamic map[string]string, perBroker bool) map[string]string {
+	kept, _ := applicable(dynamic, perBroker)
+	return kept
+}
+
+// clusterListenerKeys may be set for all brokers though they concern listeners.
+var clusterListenerKeys = map[string]bool{
+	"max.connections": true, "max.connection.creation.rate": true, "num.network.threads": true,
+}
+
+// dynamicLevel says whether a key may be set dynamically at a level.
+func dynamicLevel(name string, k *Key, perBroker bool) error {
+	prefixed := strings.HasPrefix(name, listenerPrefix)
+	if k.Scope == ReadOnly && !prefixed {
+		return kafka.InvalidConfig.Errorf("Cannot update these configs dynamically: [%s]", name)
+	}
+	if listenerOnly(k) && !prefixed {
+		return kafka.InvalidConfig.Errorf("These security configs can be dynamically updated only per-listener using the listener prefix: [%s]", name)
+	}
+	if !perBroker && (k.Scope == PerBroker || prefixed && !clusterListenerKeys[k.Name]) {
+		return kafka.InvalidConfig.Errorf("Cannot update these configs at default cluster level, broker id must be specified: [%s]", name)
+	}
+	return nil
+}
+
+// listenerOnly are the keys of TLS stores, which are changed at run time for one
+// listener at a time.
+func listenerOnly(k *Key) bool {
+	return k.Name == "ssl.key.password" || strings.HasPrefix(k.Name, "ssl.keystore.") || strings.HasPrefix(k.Name, "ssl.truststore.")
+}
+
+// ValidateBrokerConfigs checks the dynamic values that a broker (perBroker), or
+// all brokers, are to have, and that this node could apply them. The error has
+// code InvalidRequest, which is what Kafka answers here, and Kafka's words.
+func (b *Broker) ValidateBrokerConfigs(dynamic map[string]string, perBroker bool) error {
+	for _, name := range sortedKeys(dynamic) {
+		k := brokerRow(name)
+		if k == nil {
+			continue
+		}
+		if err := dynamicLevel(name, k, perBroker); err != nil {
+			return kafka.InvalidRequest.Errorf("%s", err)
+		}
+		text := dynamic[name]
+		if _, err := k.value(&text); err != nil {
+			return kafka.InvalidRequest.Errorf("%s", redact(k, err))
+		}
+	}
+	node, cluster := b.values.perBroker, dynamic
+	if perBroker {
+		node, cluster = dynamic, b.values.clusterWide
+	}
+	if _, err := build(layers(b.values.static, node, cluster)); err != nil {
+		return kafka.InvalidRequest.Errorf("%s", err)
+	}
+	return nil
+}
