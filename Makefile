@@ -26,8 +26,8 @@ race: ## The same under the race detector, with assertions on.
 vet:
 	$(GO) vet ./...
 
-lint: ## golangci-lint's rules are in .golangci.yml; staticcheck is what needs no download but the module proxy.
-	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 ./...
+lint: ## staticcheck by the rules of staticcheck.conf.
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
 
 cross: ## Every platform that the binary is built for.
 	@set -e; for os in linux darwin windows; do for arch in amd64 arm64; do \

@@ -1,0 +1,148 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+var (
+	buildOnce sync.Once
+	binPath   string
+	buildErr  error
+)
+
+// gregor builds the binary once a test run.
+func gregor(t *testing.T) string {
+	t.Helper()
+	buildOnce.Do(func() {
+		dir, err := os.MkdirTemp("", "gregor-test-")
+		if err != nil {
+			buildErr = err
+			return
+		}
+		binPath = filepath.Join(dir, "gregor")
+		cmd := exec.Command("go", "build", "-o", binPath, "../../cmd/gregor")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			buildErr = fmt.Errorf("building gregor: %w\n%s", err, out)
+		}
+	})
+	if buildErr != nil {
+		t.Fatal(buildErr)
+	}
+	return binPath
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if binPath != "" {
+		os.RemoveAll(filepath.Dir(binPath))
+	}
+	os.Exit(code)
+}
+
+// node is one gregor process on a directory; it can be started again.
+type node struct {
+	t         *testing.T
+	dir, addr string
+	args      []string
+	cmd       *exec.Cmd
+	out       *os.File
+	done      chan struct{}
+}
+
+func newNode(t *testing.T, overrides ...string) *node {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	_, port, _ := net.SplitHostPort(addr)
+	n := &node{t: t, dir: t.TempDir(), addr: addr}
+	n.args = []string{"dev", "--port", port, "--data", filepath.Join(n.dir, "data")}
+	for _, o := range overrides {
+		n.args = append(n.args, "--override", o)
+	}
+	t.Cleanup(func() {
+		if n.cmd != nil {
+			n.kill()
+		}
+		if t.Failed() {
+			t.Logf("the node's last words:\n%s", n.tail())
+		}
+	})
+	return n
+}
+
+func (n *node) log() string { return filepath.Join(n.dir, "log") }
+
+func (n *node) tail() string {
+	b, _ := os.ReadFile(n.log())
+	if len(b) > 4000 {
+		b = b[len(b)-4000:]
+	}
+	return string(b)
+}
+
+// start runs the process and waits until it says that it runs.
+func (n *node) start() {
+	n.t.Helper()
+	var err error
+	if n.out, err = os.Create(n.log()); err != nil {
+		n.t.Fatal(err)
+	}
+	n.cmd = exec.Command(gregor(n.t), n.args...)
+	n.cmd.Stdout, n.cmd.Stderr = n.out, n.out
+	if err := n.cmd.Start(); err != nil {
+		n.t.Fatal(err)
+	}
+	n.done = make(chan struct{})
+	go func(cmd *exec.Cmd, done chan struct{}) { cmd.Wait(); close(done) }(n.cmd, n.done)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !strings.Contains(n.tail(), "Kafka Server started") {
+		select {
+		case <-tick.C:
+		case <-n.done:
+			n.t.Fatalf("the node ended at its start:\n%s", n.tail())
+		case <-ctx.Done():
+			n.t.Fatalf("the node did not start within 30 s:\n%s", n.tail())
+		}
+	}
+}
+
+// kill ends the process as kill -9 does, and waits for its end.
+func (n *node) kill() {
+	n.cmd.Process.Kill()
+	<-n.done
+	n.out.Close()
+	n.cmd = nil
+}
+
+// stop ends the process as SIGTERM does.
+func (n *node) stop() {
+	n.t.Helper()
+	n.cmd.Process.Signal(os.Interrupt)
+	select {
+	case <-n.done:
+	case <-time.After(30 * time.Second):
+		n.t.Fatalf("the node did not stop within 30 s:\n%s", n.tail())
+	}
+	if code := n.cmd.ProcessState.ExitCode(); code != 0 {
+		n.t.Fatalf("the node stopped with exit code %d:\n%s", code, n.tail())
+	}
+	n.out.Close()
+	n.cmd = nil
+}
