@@ -1,0 +1,332 @@
+package log
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+
+	"github.com/gregorhq/gregor/internal/config"
+	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/vfs"
+)
+
+// Create returns the log of tp, creating it when absent: in the directory with id
+// dirID, or in the one with the fewest logs when dirID is zero. A log that exists
+// with another topic id is InconsistentTopicID.
+func (m *Manager) Create(tp kafka.TopicPartition, id kafka.TopicID, dirID kafka.UUID, cfg config.Topic) (*Log, error) {
+	m.create.Lock()
+	defer m.create.Unlock()
+	if l := m.Get(tp); l != nil {
+		return l, l.SetTopicID(id)
+	}
+	d, err := m.pickDir(dirID)
+	if err != nil {
+		return nil, err
+	}
+	l, err := m.newLog(d, filepath.Join(d.path, tp.String()), tp, folderCurrent, id, cfg)
+	if err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.logs[tp] = l
+	return l, nil
+}
+
+// pickDir chooses the directory for a new log. A directory that is offline is
+// never replaced by another: the replica may be in it (L4).
+func (m *Manager) pickDir(id kafka.UUID) (*dataDir, error) {
+	if !id.IsZero() && !reservedDirectory(id) {
+		for _, d := range m.dirs {
+			if d.data && d.id == id {
+				return d, d.err()
+			}
+		}
+		return nil, kafka.LogDirNotFound.Errorf("no log directory has the id %s", id)
+	}
+	counts := map[*dataDir]int{}
+	m.mu.RLock()
+	for _, l := range m.logs {
+		counts[l.dir]++
+	}
+	m.mu.RUnlock()
+	var best *dataDir
+	for _, d := range m.dirs {
+		if d.data && d.err() == nil && (best == nil || counts[d] < counts[best]) {
+			best = d
+		}
+	}
+	if best == nil {
+		return nil, kafka.KafkaStorageError.Errorf("all log directories are offline")
+	}
+	return best, nil
+}
+
+// newLog makes the folder and files of a log. The folder's name becomes durable
+// with the log's first flush.
+func (m *Manager) newLog(d *dataDir, folder string, tp kafka.TopicPartition, kind folderKind, id kafka.TopicID, cfg config.Topic) (*Log, error) {
+	if err := d.err(); err != nil {
+		return nil, err
+	}
+	if err := m.moveAside(d, folder, tp); err != nil {
+		return nil, err
+	}
+	if err := m.env.fs.MkdirAll(folder, 0o755); err != nil {
+		return nil, d.ioError("creating folder "+folder, err)
+	}
+	if !id.IsZero() {
+		if err := m.writePartitionMetadata(folder, id); err != nil {
+			return nil, d.ioError("writing partition.metadata in "+folder, err)
+		}
+	}
+	l, err := m.env.openLog(d, folder, tp, kind, loadParams{cfg: cfg, recoveryPoint: NoOffset, clean: true})
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.dirDirty, l.parentDirty = true, true
+	l.topicID, l.idKnown = id, true
+	if err := l.usable(); err != nil {
+		return nil, err
+	}
+	d.rpDirty.Store(true)
+	return l, nil
+}
+
+// moveAside marks a folder as deleted that is in the way of a new log: what a
+// creation or deletion left that failed. No byte of it may appear in the new log
+// (L10).
+func (m *Manager) moveAside(d *dataDir, folder string, tp kafka.TopicPartition) error {
+	exists, err := vfs.Exists(m.env.fs, folder)
+	if err != nil {
+		return d.ioError("looking for "+folder, err)
+	}
+	if !exists {
+		return nil
+	}
+	m.env.logger.Warn("a folder is in the way of a new partition and is removed", "folder", folder)
+	aside := filepath.Join(d.path, markedFolder(tp, folderDelete, m.env.unique()))
+	if err = m.env.fs.Rename(folder, aside); err == nil {
+		err = m.env.fs.SyncDir(d.path)
+	}
+	if err != nil {
+		return d.ioError("moving "+folder+" aside", err)
+	}
+	m.env.tasks.removeFolderLater(d, m.opts.TopicConfig(tp.Topic).FileDeleteDelayMs, aside)
+	return nil
+}
+
+// writePartitionMetadata writes the file so that it is whole or absent after a
+// crash; the first flush of the log makes its name durable.
+func (m *Manager) writePartitionMetadata(folder string, id kafka.TopicID) error {
+	name := filepath.Join(folder, filePartitionMetadata)
+	tmp := name + ".tmp"
+	f, err := m.env.fs.OpenFile(tmp, openCreate, 0o644)
+	if err != nil {
+		return err
+	}
+	err = f.Truncate(0)
+	if err == nil {
+		err = writeFull(f, formatPartitionMetadata(id), 0)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return m.env.fs.Rename(tmp, name)
+}
+
+// CreateFuture begins a replica of tp in another directory, from offset on.
+func (m *Manager) CreateFuture(tp kafka.TopicPartition, dirID kafka.UUID) (*Log, error) {
+	m.create.Lock()
+	defer m.create.Unlock()
+	current := m.Get(tp)
+	if current == nil {
+		return nil, kafka.UnknownTopicOrPartition.Errorf("%s is not on this broker", tp)
+	}
+	if l := m.Future(tp); l != nil {
+		return l, nil
+	}
+	d, err := m.pickDir(dirID)
+	if err != nil {
+		return nil, err
+	}
+	if d == current.dir {
+		return nil, kafka.KafkaStorageError.Errorf("%s is already in %s", tp, d.path)
+	}
+	id, err := current.TopicID()
+	if err != nil {
+		return nil, err
+	}
+	folder := filepath.Join(d.path, markedFolder(tp, folderFuture, m.env.unique()))
+	l, err := m.newLog(d, folder, tp, folderFuture, id, *current.Config())
+	if err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.future[tp] = l
+	return l, nil
+}
+
+// SwapFuture puts the future log of tp in the place of the current one, which is
+// deleted. The caller has made sure that the future one has caught up and that
+// nobody appends. Leader epochs travel with the log's own checkpoint (R4).
+func (m *Manager) SwapFuture(tp kafka.TopicPartition) (*Log, error) {
+	m.create.Lock()
+	defer m.create.Unlock()
+	old, l := m.Get(tp), m.Future(tp)
+	if old == nil || l == nil {
+		return nil, kafka.UnknownTopicOrPartition.Errorf("%s has no future replica on this broker", tp)
+	}
+	if err := l.Flush(); err != nil {
+		return nil, err
+	}
+	if err := m.retire(old, folderDelete); err != nil {
+		return nil, err
+	}
+	if err := l.rename(filepath.Join(l.dir.path, tp.String()), folderCurrent); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	m.logs[tp] = l
+	delete(m.future, tp)
+	m.mu.Unlock()
+	l.UpdateHighWatermark(old.HighWatermark())
+	return l, nil
+}
+
+// Delete takes tp away: its folder is renamed at once, durably, and removed after
+// file.delete.delay.ms. A future replica goes too.
+func (m *Manager) Delete(tp kafka.TopicPartition) error {
+	m.create.Lock()
+	defer m.create.Unlock()
+	if err := m.remove(m.future, tp, folderDelete); err != nil {
+		return err
+	}
+	return m.remove(m.logs, tp, folderDelete)
+}
+
+// remove retires the log of tp and takes it out of a map. After a failure that
+// passes the log goes on as before.
+func (m *Manager) remove(from map[kafka.TopicPartition]*Log, tp kafka.TopicPartition, kind folderKind) error {
+	m.mu.RLock()
+	l := from[tp]
+	m.mu.RUnlock()
+	if l == nil {
+		return nil
+	}
+	err := m.retire(l, kind)
+	if err != nil && l.dir.err() == nil {
+		l.gone.Store(nil)
+		return err
+	}
+	m.mu.Lock()
+	delete(from, tp)
+	m.mu.Unlock()
+	return err
+}
+
+// DeleteFuture gives up the replica of tp that was on its way.
+func (m *Manager) DeleteFuture(tp kafka.TopicPartition) error {
+	m.create.Lock()
+	defer m.create.Unlock()
+	return m.remove(m.future, tp, folderDelete)
+}
+
+// Stray takes tp away but keeps its files, in a folder that is marked: the cluster
+// does not know this replica.
+func (m *Manager) Stray(tp kafka.TopicPartition) error {
+	m.create.Lock()
+	defer m.create.Unlock()
+	l := m.Get(tp)
+	if err := m.remove(m.logs, tp, folderStray); err != nil || l == nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.strays = append(m.strays, l.Folder())
+	return nil
+}
+
+// retire ends a log's service and marks its folder.
+func (m *Manager) retire(l *Log, kind folderKind) error {
+	gone := kafka.UnknownTopicOrPartition.Errorf("the log of %s was removed from %s", l.tp, l.dir.path)
+	l.gone.CompareAndSwap(nil, &gone)
+	folder := filepath.Join(l.dir.path, markedFolder(l.tp, kind, m.env.unique()))
+	if err := l.rename(folder, kind); err != nil {
+		return err
+	}
+	l.dir.rpDirty.Store(true)
+	l.dir.hwDirty.Store(true)
+	l.dir.startDirty.Store(true)
+	if kind == folderDelete {
+		m.env.tasks.removeFolderLater(l.dir, l.Config().FileDeleteDelayMs, folder)
+	}
+	return nil
+}
+
+// rename moves the log's folder durably and has its files opened again under the
+// new name. A folder that is missing has nothing to move (L3).
+func (l *Log) rename(folder string, kind folderKind) error {
+	if err := l.dir.err(); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.view.Load().segs {
+		l.dropFiles(s)
+	}
+	err := l.env.fs.Rename(l.Folder(), folder)
+	if err == nil {
+		err = l.env.fs.SyncDir(l.dir.path)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return l.dir.ioError(fmt.Sprintf("%s: renaming the folder", l.tp), err)
+	}
+	l.folder.Store(&folder)
+	l.kind.Store(uint32(kind))
+	l.tail.Store(nil)
+	return nil
+}
+
+// OpenMetadata opens or creates the metadata log in MetadataDir. After an unclean
+// stop it is checked from recoveryPoint on, which the caller knows from its
+// snapshots; 0 checks all of it.
+func (m *Manager) OpenMetadata(tp kafka.TopicPartition, id kafka.TopicID, cfg config.Topic, recoveryPoint int64) (*Log, error) {
+	m.create.Lock()
+	defer m.create.Unlock()
+	d := m.metaDir
+	if d == nil {
+		return nil, errors.New("no metadata directory is configured")
+	}
+	if m.metadata != nil {
+		return m.metadata, nil
+	}
+	folder := filepath.Join(d.path, tp.String())
+	exists, err := vfs.Exists(m.env.fs, folder)
+	if err != nil {
+		return nil, d.ioError("looking for "+folder, err)
+	}
+	var l *Log
+	if exists {
+		p := loadParams{cfg: cfg, recoveryPoint: recoveryPoint, clean: d.clean}
+		if d.clean {
+			p.recoveryPoint = NoOffset // it is not the log end
+		}
+		if l, err = m.env.openLog(d, folder, tp, folderCurrent, p); err == nil {
+			err = l.SetTopicID(id)
+		}
+	} else {
+		l, err = m.newLog(d, folder, tp, folderCurrent, id, cfg)
+	}
+	if err != nil {
+		return nil, err
+	}
+	m.metadata = l
+	return l, nil
+}

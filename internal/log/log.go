@@ -1,0 +1,340 @@
+package log
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"github.com/gregorhq/gregor/internal/config"
+	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/producer"
+	"github.com/gregorhq/gregor/internal/vfs"
+)
+
+// noUnstable is the first unstable offset of a log without open transactions.
+const noUnstable = math.MaxInt64
+
+// Log is one partition's log. All methods are safe for concurrent use; readers do
+// not wait for appends.
+//
+// mu is held by whatever changes the log, and guards the fields below it. The
+// atomics are stored under mu and loaded by anyone.
+type Log struct {
+	env *env
+	dir *dataDir
+	tp  kafka.TopicPartition
+
+	folder   atomic.Pointer[string]
+	cfg      atomic.Pointer[config.Topic]
+	view     atomic.Pointer[view]
+	gen      atomic.Uint64 // odd while a truncation is under way
+	start    atomic.Int64
+	hw       atomic.Int64
+	unstable atomic.Int64
+	flushed  atomic.Int64 // everything below it is durable
+	flushMs  atomic.Int64 // when the last flush ended
+	tail     atomic.Pointer[tailView]
+	epochs   atomic.Pointer[epochTable]
+	loaded   atomic.Bool
+	gone     atomic.Pointer[error] // why the log serves no more
+	kind     atomic.Uint32         // folderKind
+
+	flush flushGroup
+
+	mu        sync.Mutex
+	topicID   kafka.TopicID
+	idKnown   bool
+	producers *producer.State
+	snapshots []int64 // offsets of the snapshot files, ascending
+	dirDirty  bool    // names were created in the folder since it was synced
+	// epochsDirty says that leader-epoch-checkpoint is behind the memory.
+	epochsDirty bool
+	// parentDirty says that the folder's own name was not synced yet.
+	parentDirty bool
+	broken      error // a failed write could not be cut off again
+}
+
+// TopicPartition is the partition that the log holds.
+func (l *Log) TopicPartition() kafka.TopicPartition { return l.tp }
+
+// Dir is the log directory that holds the partition's folder, and its id.
+func (l *Log) Dir() (path string, id kafka.UUID) { return l.dir.path, l.dir.id }
+
+// Folder is the partition's own folder.
+func (l *Log) Folder() string { return *l.folder.Load() }
+
+// IsFuture says whether the log is a replica on its way to another directory.
+func (l *Log) IsFuture() bool { return folderKind(l.kind.Load()) == folderFuture }
+
+// Config is the effective topic configuration, not to be changed.
+func (l *Log) Config() *config.Topic { return l.cfg.Load() }
+
+// Reconfigure replaces the topic configuration.
+func (l *Log) Reconfigure(cfg config.Topic) { l.cfg.Store(&cfg) }
+
+// TopicID is the topic's id from partition.metadata, zero when there is none.
+func (l *Log) TopicID() (kafka.TopicID, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.topicIDLocked()
+}
+
+func (l *Log) topicIDLocked() (kafka.TopicID, error) {
+	if l.idKnown {
+		return l.topicID, nil
+	}
+	name := filepath.Join(l.Folder(), filePartitionMetadata)
+	data, err := vfs.ReadFile(l.env.fs, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		l.idKnown = true
+		return kafka.ZeroUUID, nil
+	}
+	if err != nil {
+		return kafka.ZeroUUID, l.ioError("reading "+name, err)
+	}
+	id, err := parsePartitionMetadata(data)
+	if err != nil {
+		return id, kafka.KafkaStorageError.Errorf("%s: %w", name, err)
+	}
+	l.topicID, l.idKnown = id, true
+	return id, nil
+}
+
+// SetTopicID records the id durably. It fails with InconsistentTopicID when
+// another id is recorded already.
+func (l *Log) SetTopicID(id kafka.TopicID) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	have, err := l.topicIDLocked()
+	if err != nil {
+		return err
+	}
+	if have == id || id.IsZero() {
+		return nil
+	}
+	if !have.IsZero() {
+		return kafka.InconsistentTopicID.Errorf("%s: topic id %s was to be recorded, but the log already has %s", l.tp, id, have)
+	}
+	name := filepath.Join(l.Folder(), filePartitionMetadata)
+	if err := vfs.WriteFileAtomic(l.env.fs, name, formatPartitionMetadata(id)); err != nil {
+		return l.ioError("writing "+name, err)
+	}
+	l.topicID = id
+	return nil
+}
+
+// LogStartOffset is the first offset that can be read.
+func (l *Log) LogStartOffset() int64 { return l.start.Load() }
+
+// LogEndOffset is the offset that the next record will get.
+func (l *Log) LogEndOffset() int64 {
+	next, _ := l.view.Load().active().end()
+	return next
+}
+
+// HighWatermark is the offset below which records are on all in-sync replicas.
+func (l *Log) HighWatermark() int64 { return l.hw.Load() }
+
+// FirstUnstableOffset is the first offset of the earliest transaction that is open
+// or whose end is not replicated yet; ok is false when there is none.
+func (l *Log) FirstUnstableOffset() (offset int64, ok bool) {
+	l.ensureLoaded()
+	u := l.unstable.Load()
+	return u, u != noUnstable
+}
+
+// LastStableOffset is the offset up to which a read-committed consumer may read:
+// the high watermark, or the first unstable offset if that is lower.
+func (l *Log) LastStableOffset() int64 {
+	l.ensureLoaded()
+	// The watermark is loaded first: an append makes a transaction unstable
+	// before the watermark can pass its first record.
+	hw := l.hw.Load()
+	return min(hw, l.unstable.Load())
+}
+
+// RecoveryPoint is the offset below which everything, indexes included, is
+// durable; what a checkpoint may claim.
+func (l *Log) RecoveryPoint() int64 {
+	end := l.LogEndOffset()
+	return min(l.flushed.Load(), end)
+}
+
+// Size is the number of bytes in the segments.
+func (l *Log) Size() int64 {
+	var n int64
+	for _, s := range l.view.Load().segs {
+		n += s.size()
+	}
+	return n
+}
+
+// Segments describes the segments in order.
+func (l *Log) Segments() []Segment {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	v := l.view.Load()
+	list := make([]Segment, len(v.segs))
+	for i, s := range v.segs {
+		list[i] = Segment{BaseOffset: s.base, NextOffset: v.endOf(i), Size: s.size(), MaxTimestamp: l.maxTimestampLocked(s), Active: i == len(v.segs)-1}
+	}
+	return list
+}
+
+// UpdateHighWatermark raises the high watermark to hw, bounded by the log end; a
+// lower value is ignored. It returns the value in force.
+func (l *Log) UpdateHighWatermark(hw int64) int64 {
+	hw = min(hw, l.LogEndOffset())
+	for {
+		old := l.hw.Load()
+		if hw <= old {
+			return old
+		}
+		if l.hw.CompareAndSwap(old, hw) {
+			break
+		}
+	}
+	l.dir.hwDirty.Store(true)
+	if l.unstable.Load() != noUnstable {
+		l.mu.Lock()
+		l.refreshUnstable()
+		l.mu.Unlock()
+	}
+	return hw
+}
+
+// refreshUnstable tells the producer state of the watermark and publishes the
+// first unstable offset; l.mu is held.
+func (l *Log) refreshUnstable() {
+	if l.producers == nil {
+		return
+	}
+	l.producers.OnHighWatermark(l.hw.Load())
+	u := int64(noUnstable)
+	if offset, ok := l.producers.FirstUnstableOffset(); ok {
+		u = max(offset, l.start.Load())
+	}
+	l.unstable.Store(u)
+}
+
+// AssignEpochStart persists that epoch begins at the log end; a new leader calls
+// it before it serves (docs/formats/leader-epoch-checkpoint.md).
+func (l *Log) AssignEpochStart(epoch kafka.LeaderEpoch) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.usable(); err != nil {
+		return err
+	}
+	return l.assignEpoch(epoch, l.LogEndOffset())
+}
+
+// assignEpoch adds an epoch durably; l.mu is held.
+func (l *Log) assignEpoch(epoch kafka.LeaderEpoch, start int64) error {
+	t, changed := l.epochs.Load().assign(epoch, start)
+	if !changed {
+		return nil
+	}
+	if err := l.writeEpochs(t); err != nil {
+		return err
+	}
+	l.epochs.Store(t)
+	return nil
+}
+
+// writeEpochs replaces leader-epoch-checkpoint.
+func (l *Log) writeEpochs(t *epochTable) error {
+	name := filepath.Join(l.Folder(), fileLeaderEpochs)
+	if err := vfs.WriteFileAtomic(l.env.fs, name, formatEpochs(t.entries)); err != nil {
+		return l.ioError("writing "+name, err)
+	}
+	l.epochsDirty = false
+	return nil
+}
+
+// table returns the epochs, loading the log if need be.
+func (l *Log) table() *epochTable {
+	l.ensureLoaded()
+	if t := l.epochs.Load(); t != nil {
+		return t
+	}
+	return &epochTable{}
+}
+
+// LatestEpoch is the epoch of the last entry, kafka.NoEpoch when there is none.
+func (l *Log) LatestEpoch() kafka.LeaderEpoch { return l.table().latest() }
+
+// EndOffsetForEpoch returns the largest epoch known that is not above the one
+// asked for, and its end; (NoEpoch, NoOffset) when that is not known.
+func (l *Log) EndOffsetForEpoch(epoch kafka.LeaderEpoch) (kafka.LeaderEpoch, int64) {
+	t := l.table()
+	return t.endFor(epoch, l.LogEndOffset())
+}
+
+// EpochForOffset is the epoch under which offset was written, NoEpoch if unknown.
+func (l *Log) EpochForOffset(offset int64) kafka.LeaderEpoch { return l.table().at(offset) }
+
+// EpochEntries lists the leader epochs with their start offsets.
+func (l *Log) EpochEntries() []EpochEntry {
+	return append([]EpochEntry(nil), l.table().entries...)
+}
+
+// Load reads what the log left for its first use. Every method that needs it does
+// so by itself and cannot report a failure in all cases; a caller that wants to
+// know calls Load first.
+func (l *Log) Load() error {
+	if l.loaded.Load() {
+		return l.err()
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.usable()
+}
+
+func (l *Log) ensureLoaded() {
+	if !l.loaded.Load() {
+		// A failure took the directory offline or is returned by the next
+		// operation that can report it.
+		_ = l.Load()
+	}
+}
+
+// usable loads the log if need be and says whether it may be changed; l.mu is
+// held.
+func (l *Log) usable() error {
+	if err := l.err(); err != nil {
+		return err
+	}
+	if l.broken != nil {
+		return l.broken
+	}
+	if l.loaded.Load() {
+		return nil
+	}
+	return l.load()
+}
+
+// err is why the log serves no more, nil while it does.
+func (l *Log) err() error {
+	if p := l.gone.Load(); p != nil {
+		return *p
+	}
+	return l.dir.err()
+}
+
+// ioError reports a failed file operation. Running out of space or descriptors
+// passes; after anything else the directory is not used any more. A file that is
+// missing because the log was deleted meanwhile is no failure of the directory
+// (L3).
+func (l *Log) ioError(doing string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) && l.gone.Load() != nil {
+		return *l.gone.Load()
+	}
+	return l.dir.ioError(fmt.Sprintf("%s: %s", l.tp, doing), err)
+}
+
+// now is the wall clock in milliseconds.
+func (l *Log) now() int64 { return l.env.clock.Now().UnixMilli() }

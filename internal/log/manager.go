@@ -1,0 +1,490 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"path/filepath"
+	"sort"
+	"sync"
+
+	"github.com/gregorhq/gregor/internal/clock"
+	"github.com/gregorhq/gregor/internal/config"
+	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/producer"
+	"github.com/gregorhq/gregor/internal/vfs"
+)
+
+// Options say what a Manager works with. FS, Clock, Logger, Dirs and TopicConfig
+// are required.
+type Options struct {
+	FS     vfs.FS
+	Clock  clock.Clock
+	Logger *slog.Logger
+	// Dirs are log.dirs. MetadataDir, when not empty, is where the metadata log
+	// lives; it may be one of Dirs.
+	Dirs        []string
+	MetadataDir string
+	NodeID      kafka.NodeID
+	ClusterID   string // empty: taken from meta.properties
+	// AllowUnformatted makes Open write meta.properties into directories that were
+	// never formatted; without it at least one must have been.
+	AllowUnformatted bool
+	// TopicConfig gives the configuration of a log that is found on disk.
+	TopicConfig func(topic string) config.Topic
+	// OnOffline is called once for a directory that failed, from any goroutine and
+	// with locks held: it must only take note.
+	OnOffline func(dir string, id kafka.UUID, err error)
+
+	MaxOpenFiles    int    // 0: 8192
+	TailBytes       int64  // memory for hot reads; 0: 64 MiB; negative: none
+	RecoveryThreads int    // num.recovery.threads.per.data.dir; 0: 2
+	Seed            uint64 // for jitter and folder names; 0: random
+	// Manual makes RunTasks do what otherwise a goroutine does by itself.
+	Manual bool
+
+	ProducerIDExpirationMs  int64 // 0: a day
+	TransactionMaxTimeoutMs int64 // 0: 15 minutes
+	// VerifyTransactions is transaction.partition.verification.enable.
+	VerifyTransactions bool
+}
+
+// Manager owns data directories and the logs in them.
+//
+// mu guards the maps; it is never held during a file operation. create serialises
+// the creation and removal of folders, and comes before Log.mu.
+type Manager struct {
+	env       *env
+	opts      Options
+	clusterID string
+	dirs      []*dataDir
+	metaDir   *dataDir
+
+	create sync.Mutex
+	mu     sync.RWMutex
+	logs   map[kafka.TopicPartition]*Log
+	future map[kafka.TopicPartition]*Log
+	strays []string
+	// deleted are the partitions of which Open found deleted folders.
+	deleted map[kafka.TopicPartition]bool
+	// metadata is the metadata log, closed with the others but in no checkpoint.
+	metadata *Log
+	closed   bool
+}
+
+// DirInfo describes one directory.
+type DirInfo struct {
+	Path    string
+	ID      kafka.UUID
+	Offline error // nil while online
+	// Clean says that the last stop was clean; BrokerEpoch is what its marker
+	// holds, -1 if nothing.
+	Clean       bool
+	BrokerEpoch int64
+}
+
+// Open locks the directories, checks meta.properties, and opens or recovers every
+// log in them. A directory that fails is offline in the result; an error means
+// that none can be used, or that what is there must not be touched: another
+// process holds it, or it belongs to another node or cluster.
+func Open(ctx context.Context, o Options) (*Manager, error) {
+	if o.RecoveryThreads <= 0 {
+		o.RecoveryThreads = 2
+	}
+	if o.ProducerIDExpirationMs <= 0 {
+		o.ProducerIDExpirationMs = 24 * 3600 * 1000
+	}
+	if o.TransactionMaxTimeoutMs <= 0 {
+		o.TransactionMaxTimeoutMs = 15 * 60 * 1000
+	}
+	seed := o.Seed
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	e := &env{
+		fs: o.FS, clock: o.Clock, logger: o.Logger,
+		files: newFileCache(o.FS, o.MaxOpenFiles),
+		tail:  newTailPool(o.TailBytes),
+		tasks: newTaskQueue(o.Clock),
+		rng:   rand.New(rand.NewPCG(seed, 0x67726567)),
+		producerConfig: producer.Config{
+			ExpirationMs: o.ProducerIDExpirationMs, MaxTransactionTimeoutMs: o.TransactionMaxTimeoutMs,
+			VerifyTransactions: o.VerifyTransactions,
+		},
+	}
+	m := &Manager{env: e, opts: o, clusterID: o.ClusterID, logs: map[kafka.TopicPartition]*Log{}, future: map[kafka.TopicPartition]*Log{}, deleted: map[kafka.TopicPartition]bool{}}
+	if err := m.open(ctx); err != nil {
+		m.Abort()
+		return nil, err
+	}
+	if !o.Manual {
+		e.tasks.start()
+	}
+	return m, nil
+}
+
+func (m *Manager) open(ctx context.Context) error {
+	if err := m.lockDirs(); err != nil {
+		return err
+	}
+	if err := m.checkIdentity(); err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	errs := make([]error, len(m.dirs))
+	for i, d := range m.dirs {
+		if d.err() != nil {
+			continue
+		}
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			errs[i] = m.openDir(ctx, d)
+		}()
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	m.finishMoves()
+	for _, d := range m.dirs {
+		if d.data && d.err() == nil {
+			return nil
+		}
+	}
+	if len(m.opts.Dirs) == 0 && m.metaDir != nil && m.metaDir.err() == nil {
+		return nil
+	}
+	return kafka.KafkaStorageError.Errorf("none of the log directories %q can be used", m.opts.Dirs)
+}
+
+// lockDirs makes and locks the directories. Only one that is in use elsewhere, or
+// named twice, is an error; others that fail are offline.
+func (m *Manager) lockDirs() error {
+	add := func(path string, data bool) error {
+		path = filepath.Clean(path)
+		for _, d := range m.dirs {
+			if d.path != path {
+				continue
+			}
+			if data {
+				return fmt.Errorf("duplicate log directory %s", path)
+			}
+			m.metaDir = d
+			return nil
+		}
+		d := &dataDir{env: m.env, path: path, data: data, epoch: -1, onOffline: m.opts.OnOffline}
+		m.dirs = append(m.dirs, d)
+		if !data {
+			m.metaDir = d
+		}
+		return m.lockDir(d)
+	}
+	for _, path := range m.opts.Dirs {
+		if err := add(path, true); err != nil {
+			return err
+		}
+	}
+	if m.opts.MetadataDir != "" {
+		return add(m.opts.MetadataDir, false)
+	}
+	return nil
+}
+
+func (m *Manager) lockDir(d *dataDir) error {
+	_, err := m.env.fs.Stat(d.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		m.env.logger.Info("log directory not found, creating it", "dir", d.path)
+		if err = m.env.fs.MkdirAll(d.path, 0o755); err == nil {
+			err = m.env.fs.SyncDir(filepath.Dir(d.path))
+		}
+	}
+	if err != nil {
+		d.fail("opening", err)
+		return nil
+	}
+	lock, err := m.env.fs.Lock(filepath.Join(d.path, fileLock))
+	if errors.Is(err, vfs.ErrLocked) {
+		return fmt.Errorf("Failed to acquire lock on file .lock in %s. A Kafka instance in another process or thread is using this directory.%s: %w", d.path, lockHolder(m.env.fs, filepath.Join(d.path, fileLock)), err) //nolint:staticcheck // the text that users know
+	}
+	if err != nil {
+		d.fail("locking", err)
+		return nil
+	}
+	d.lock = lock
+	return nil
+}
+
+// checkIdentity compares the meta.properties of all directories with each other
+// and with the configuration, and completes what is missing.
+func (m *Manager) checkIdentity() error {
+	metas := make(map[*dataDir]MetaProperties)
+	formatted := false
+	for _, d := range m.dirs {
+		if d.err() != nil {
+			continue
+		}
+		meta, found, err := ReadMetaProperties(m.env.fs, d.path)
+		if err != nil {
+			if found {
+				return err
+			}
+			d.fail("reading meta.properties", err)
+			continue
+		}
+		if found {
+			formatted = true
+			if meta.ClusterID != "" && m.clusterID == "" {
+				m.clusterID = meta.ClusterID
+			}
+			if meta.ClusterID != "" && meta.ClusterID != m.clusterID {
+				return fmt.Errorf("Invalid cluster.id in: %s. Expected %s, but read %s", filepath.Join(d.path, fileMetaProperties), m.clusterID, meta.ClusterID) //nolint:staticcheck // the text that users know
+			}
+			if meta.NodeID != kafka.NoNode && meta.NodeID != m.opts.NodeID {
+				return fmt.Errorf("Stored node id %d doesn't match previous node id %d in %s. If you moved your data, make sure your configured node id matches. If you intend to create a new node, you should remove all data in your data directories.", meta.NodeID, m.opts.NodeID, filepath.Join(d.path, fileMetaProperties)) //nolint:staticcheck // the text that users know
+			}
+		}
+		metas[d] = meta
+	}
+	if !formatted && !m.opts.AllowUnformatted && len(metas) > 0 {
+		return fmt.Errorf("No readable meta.properties files found.") //nolint:staticcheck,revive // the text that users know
+	}
+	ids := map[kafka.UUID]string{}
+	for _, d := range m.dirs {
+		meta, ok := metas[d]
+		if !ok {
+			continue
+		}
+		if meta.DirectoryID.IsZero() {
+			meta = MetaProperties{Version: 1, ClusterID: m.clusterID, NodeID: m.opts.NodeID, DirectoryID: m.env.newDirectoryID()}
+			if err := WriteMetaProperties(m.env.fs, d.path, meta); err != nil {
+				d.fail("writing meta.properties", err)
+				continue
+			}
+		}
+		if other, dup := ids[meta.DirectoryID]; dup {
+			return fmt.Errorf("Duplicate directory ID %s was found in both %s and %s", meta.DirectoryID, other, d.path) //nolint:staticcheck // the text that users know
+		}
+		ids[meta.DirectoryID] = d.path
+		d.id = meta.DirectoryID
+	}
+	return nil
+}
+
+// openDir reads the state of one directory and opens its logs in parallel.
+func (m *Manager) openDir(ctx context.Context, d *dataDir) error {
+	if err := m.takeMarker(d); err != nil {
+		d.fail("reading the clean shutdown marker", err)
+		return nil
+	}
+	if !d.data {
+		return nil
+	}
+	points := d.readOffsets(fileRecoveryPoints)
+	marks := d.readOffsets(fileHighWatermarks)
+	starts := d.readOffsets(fileLogStartOffsets)
+	entries, err := m.env.fs.ReadDir(d.path)
+	if err != nil {
+		d.fail("listing", err)
+		return nil
+	}
+	names := make(chan string)
+	errs := make(chan error, m.opts.RecoveryThreads)
+	for range m.opts.RecoveryThreads {
+		go func() {
+			var failed error
+			for name := range names {
+				if failed != nil || ctx.Err() != nil || d.err() != nil {
+					continue
+				}
+				failed = m.openFolder(d, name, points, marks, starts)
+			}
+			errs <- failed
+		}()
+	}
+	for _, e := range entries {
+		if e.IsDir() && e.Name() != dirRemoteLogIndexCache && e.Name() != "lost+found" {
+			names <- e.Name()
+		}
+	}
+	close(names)
+	var all []error
+	for range m.opts.RecoveryThreads {
+		all = append(all, <-errs)
+	}
+	return errors.Join(append(all, ctx.Err())...)
+}
+
+// finishMoves completes a move between directories that a crash stopped after the
+// current log was marked as deleted and before the future one got its name: the
+// only way to a future log and a deleted one without a current one. While a
+// directory is offline the current one may be in it.
+func (m *Manager) finishMoves() {
+	for _, d := range m.dirs {
+		if d.data && d.err() != nil {
+			return
+		}
+	}
+	for tp, l := range m.future {
+		if m.logs[tp] != nil || !m.deleted[tp] {
+			continue
+		}
+		if err := l.rename(filepath.Join(l.dir.path, tp.String()), folderCurrent); err != nil {
+			m.env.logger.Warn("interrupted move could not be completed", "partition", tp.String(), "error", err)
+			continue
+		}
+		m.logs[tp] = l
+		delete(m.future, tp)
+	}
+	m.deleted = nil
+}
+
+// takeMarker notes whether the last stop was clean and removes the marker, so that
+// a crash from here on counts as one.
+func (m *Manager) takeMarker(d *dataDir) error {
+	name := filepath.Join(d.path, fileCleanShutdown)
+	data, err := vfs.ReadFile(m.env.fs, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := m.env.fs.Remove(name); err != nil {
+		return err
+	}
+	if err := m.env.fs.SyncDir(d.path); err != nil {
+		return err
+	}
+	d.clean, d.epoch = true, parseCleanShutdown(data)
+	return nil
+}
+
+// openFolder opens what one folder of a directory holds. An error means that the
+// directory must not be used by this node; failures of the disk take it offline.
+func (m *Manager) openFolder(d *dataDir, name string, points, marks, starts map[kafka.TopicPartition]int64) error {
+	folder := filepath.Join(d.path, name)
+	tp, kind, err := parseFolder(name)
+	if err != nil {
+		return fmt.Errorf("log directory %s: %w", d.path, err)
+	}
+	if tp.Topic == kafka.MetadataTopic {
+		return nil
+	}
+	switch kind {
+	case folderDelete:
+		m.mu.Lock()
+		m.deleted[tp] = true
+		m.mu.Unlock()
+		m.env.tasks.removeFolderLater(d, m.opts.TopicConfig(tp.Topic).FileDeleteDelayMs, folder)
+		return nil
+	case folderStray:
+		m.env.logger.Warn("found a stray partition", "folder", folder)
+		m.mu.Lock()
+		m.strays = append(m.strays, folder)
+		m.mu.Unlock()
+		return nil
+	}
+	p := loadParams{cfg: m.opts.TopicConfig(tp.Topic), start: starts[tp], recoveryPoint: NoOffset, hw: marks[tp], clean: d.clean}
+	if rp, ok := points[tp]; ok {
+		p.recoveryPoint = rp
+	}
+	l, err := m.env.openLog(d, folder, tp, kind, p)
+	if err != nil {
+		if d.err() != nil {
+			return nil
+		}
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	into := m.logs
+	if kind == folderFuture {
+		into = m.future
+	}
+	if other := into[tp]; other != nil {
+		return fmt.Errorf("Duplicate log directories for %s are found in both %s and %s. It is likely because log directory failure happened while broker was replacing current replica with future replica. Recover broker from this failure by manually deleting one of the two directories for this partition. It is recommended to delete the partition in the log directory that is known to have failed recently.", tp, other.Folder(), folder) //nolint:staticcheck // the text that users know
+	}
+	into[tp] = l
+	return nil
+}
+
+// ClusterID is the cluster that the directories belong to.
+func (m *Manager) ClusterID() string { return m.clusterID }
+
+// Dirs describes the directories that may hold partitions, as configured.
+func (m *Manager) Dirs() []DirInfo {
+	var list []DirInfo
+	for _, d := range m.dirs {
+		if d.data {
+			list = append(list, d.info())
+		}
+	}
+	return list
+}
+
+// MetadataDir describes the directory of the metadata log.
+func (m *Manager) MetadataDir() (DirInfo, bool) {
+	if m.metaDir == nil {
+		return DirInfo{}, false
+	}
+	return m.metaDir.info(), true
+}
+
+func (d *dataDir) info() DirInfo {
+	return DirInfo{Path: d.path, ID: d.id, Offline: d.err(), Clean: d.clean, BrokerEpoch: d.epoch}
+}
+
+// PreviousBrokerEpoch is the broker epoch of the clean shutdown markers, -1 when
+// the last stop was not clean everywhere or they disagree.
+func (m *Manager) PreviousBrokerEpoch() int64 {
+	epoch := int64(-1)
+	for i, d := range m.dirs {
+		if !d.clean || i > 0 && d.epoch != epoch {
+			return -1
+		}
+		epoch = d.epoch
+	}
+	return epoch
+}
+
+// Get returns the log of tp, or nil.
+func (m *Manager) Get(tp kafka.TopicPartition) *Log {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.logs[tp]
+}
+
+// Future returns the log of tp that is on its way to another directory, or nil.
+func (m *Manager) Future(tp kafka.TopicPartition) *Log {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.future[tp]
+}
+
+// Logs lists all logs but future ones and the metadata log, ordered by partition.
+func (m *Manager) Logs() []*Log {
+	m.mu.RLock()
+	list := make([]*Log, 0, len(m.logs))
+	for _, l := range m.logs {
+		list = append(list, l)
+	}
+	m.mu.RUnlock()
+	sort.Slice(list, func(i, j int) bool { return lessPartition(list[i].tp, list[j].tp) })
+	return list
+}
+
+// StrayFolders lists the folders that hold partitions which the cluster does not
+// know.
+func (m *Manager) StrayFolders() []string {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return append([]string(nil), m.strays...)
+}
+
+// RunTasks does what is due of the work that is done later; with Manual nobody
+// else does.
+func (m *Manager) RunTasks() { m.env.tasks.run() }

@@ -1,0 +1,302 @@
+package log
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/gregorhq/gregor/internal/kafka"
+)
+
+// TruncateTo removes everything at and after offset: what a follower does with
+// records that its leader does not have. A batch that holds the offset goes as a
+// whole. It reports whether something was removed.
+// Below the high watermark nothing should be cut; it is allowed, and logged,
+// because an unclean election may ask for it.
+func (l *Log) TruncateTo(offset int64) (bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.usable(); err != nil {
+		return false, err
+	}
+	if offset < 0 {
+		return false, kafka.OffsetOutOfRange.Errorf("%s: cannot truncate to the negative offset %d", l.tp, offset)
+	}
+	if offset >= l.LogEndOffset() {
+		// An epoch that was assigned at the end may have been another leader's.
+		return false, l.trimEpochs()
+	}
+	if hw := l.hw.Load(); offset < hw {
+		l.env.logger.Warn("truncating below the high watermark", "partition", l.tp.String(), "offset", offset, "highWatermark", hw)
+	}
+	v := l.view.Load()
+	if offset < v.segs[0].base {
+		return true, l.restart(offset)
+	}
+	l.gen.Add(1)
+	err := l.truncate(v, offset)
+	l.gen.Add(1)
+	if err != nil {
+		// Half a truncation leaves segments that contradict the memory.
+		l.broken = l.dir.fail(fmt.Sprintf("%s: truncating to offset %d", l.tp, offset), err)
+		return false, l.broken
+	}
+	return true, nil
+}
+
+// truncate cuts the files, makes that durable, and then the memory; l.mu is held
+// and readers wait.
+func (l *Log) truncate(v *view, offset int64) error {
+	i := v.floor(offset)
+	s := v.segs[i]
+	if err := l.readyIndexLocked(s); errors.Is(err, errIndexDamaged) {
+		if err := l.repairLocked(s); err != nil {
+			return err
+		}
+	} else if err != nil {
+		return err
+	}
+	p, found, err := l.locate(s, offset, s.size())
+	if errors.Is(err, errIndexDamaged) {
+		if err := l.repairLocked(s); err != nil {
+			return err
+		}
+		p, found, err = l.locate(s, offset, s.size())
+	}
+	if err != nil {
+		return err
+	}
+	for j := len(v.segs) - 1; j > i; j-- {
+		if err := l.markDeleted(v.segs[j]); err != nil {
+			return err
+		}
+	}
+	size := s.size()
+	if found {
+		// A batch goes as a whole, so the log may end below the offset.
+		size, offset = p.pos, min(offset, max(p.base, s.base))
+	}
+	if err := l.cutSegment(s, offset, size); err != nil {
+		return err
+	}
+	l.tail.Store(nil)
+	s.publish(offset, size)
+	l.view.Store(&view{v.segs[: i+1 : i+1]})
+	l.start.Store(min(l.start.Load(), offset))
+	l.flushed.Store(min(l.flushed.Load(), offset))
+	l.hw.Store(min(l.hw.Load(), offset))
+	l.dir.rpDirty.Store(true)
+	if err := l.knowTimes(s); err != nil {
+		return err
+	}
+	if err := l.trimEpochs(); err != nil {
+		return err
+	}
+	l.dropSnapshots(func(o int64) bool { return o > offset })
+	state, err := l.producersAt(offset)
+	if err != nil {
+		return err
+	}
+	l.producers = state
+	l.refreshUnstable()
+	return nil
+}
+
+// cutSegment cuts the log of a segment to size bytes and builds its indexes again
+// from what is left, which becomes the active segment.
+func (l *Log) cutSegment(s *segment, offset, size int64) error {
+	f, err := l.openLog(s)
+	if err != nil {
+		return err
+	}
+	defer f.unpin()
+	if err := f.Truncate(size); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := l.cutIndexes(s, offset); err != nil {
+		return err
+	}
+	if size == 0 {
+		s.created, s.rollTsKnown = l.now(), false
+	}
+	// A removed segment must not come back behind what is appended from here on.
+	l.dirDirty = false
+	return l.env.fs.SyncDir(l.Folder())
+}
+
+// cutIndexes removes the entries at and after offset from all indexes of s.
+func (l *Log) cutIndexes(s *segment, offset int64) error {
+	s.forget()
+	if err := l.flushIndexes(s); err != nil {
+		return err
+	}
+	f, err := l.openIndex(s)
+	if err != nil {
+		return err
+	}
+	defer f.unpin()
+	n, err := countBelow(f.File, s.index.entries, offset-s.base)
+	if err != nil {
+		return err
+	}
+	if err := f.Truncate(int64(n) * offsetEntrySize); err != nil {
+		return err
+	}
+	n, last, err := countOffsetEntries(f.File)
+	if err != nil {
+		return err
+	}
+	s.index.set(n, last)
+	if err := l.cutTimes(s, offset); err != nil {
+		return err
+	}
+	s.bytesSinceIndex = 0
+	s.indexesDirty = true
+	return l.cutTxns(s, offset)
+}
+
+// cutTimes removes the time index entries at and after offset. The largest
+// timestamp is read again from what follows the last entry.
+func (l *Log) cutTimes(s *segment, offset int64) error {
+	f, err := l.openTimes(s)
+	if err != nil {
+		return err
+	}
+	defer f.unpin()
+	entries, err := readTimeEntries(f.File)
+	if errors.Is(err, errIndexDamaged) {
+		entries, err = nil, nil
+	}
+	if err != nil {
+		return err
+	}
+	n := 0
+	for n < len(entries) && s.base+entries[n].rel < offset {
+		n++
+	}
+	if err := f.Truncate(int64(n) * timeEntrySize); err != nil {
+		return err
+	}
+	last := timeEntry{}
+	if n > 0 {
+		last = entries[n-1]
+	}
+	s.times.set(int32(n), last)
+	s.maxTs, s.maxTsOff, s.tsKnown = s.times.lastTs, s.base+s.times.lastOff, false
+	return nil
+}
+
+// cutTxns removes the aborted transactions whose marker is gone.
+func (l *Log) cutTxns(s *segment, offset int64) error {
+	s.txnLoad = false
+	s.txns.Store(nil)
+	txns, err := l.readTxns(s)
+	if err != nil && !errors.Is(err, errIndexDamaged) {
+		return err
+	}
+	n := 0
+	for n < len(txns) && txns[n].LastOffset < offset {
+		n++
+	}
+	if n < len(txns) || err != nil {
+		return l.installTxns(s, txns[:n:n])
+	}
+	return l.loadTxns(s)
+}
+
+// TruncateFullyAndStartAt empties the log and begins it again at offset: what a
+// follower does that has fallen out of its leader's log.
+func (l *Log) TruncateFullyAndStartAt(offset int64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.usable(); err != nil {
+		return err
+	}
+	if offset < 0 {
+		return kafka.OffsetOutOfRange.Errorf("%s: cannot begin at the negative offset %d", l.tp, offset)
+	}
+	return l.restart(offset)
+}
+
+// restart replaces all segments by an empty one at offset; l.mu is held and the log
+// is usable.
+func (l *Log) restart(offset int64) error {
+	if err := l.replaceAll(offset); err != nil {
+		return err
+	}
+	l.epochs.Store(&epochTable{})
+	l.producers.Reset(offset)
+	l.refreshUnstable()
+	return l.writeEpochs(&epochTable{})
+}
+
+// replaceAll removes every segment and snapshot and begins at offset.
+func (l *Log) replaceAll(offset int64) error {
+	v := l.view.Load()
+	l.gen.Add(1)
+	defer l.gen.Add(1)
+	err := func() error {
+		for j := len(v.segs) - 1; j >= 0; j-- {
+			if err := l.markDeleted(v.segs[j]); err != nil {
+				return err
+			}
+		}
+		l.dropSnapshots(func(int64) bool { return true })
+		if err := l.env.fs.SyncDir(l.Folder()); err != nil {
+			return err
+		}
+		if err := l.createSegmentFiles(offset); err != nil {
+			return err
+		}
+		l.dirDirty = false
+		return l.env.fs.SyncDir(l.Folder())
+	}()
+	if err != nil {
+		l.broken = l.dir.fail(fmt.Sprintf("%s: beginning the log again at offset %d", l.tp, offset), err)
+		return l.broken
+	}
+	s := l.freshSegment(offset, l.now())
+	s.publish(offset, 0)
+	l.tail.Store(nil)
+	l.view.Store(&view{[]*segment{s}})
+	l.start.Store(offset)
+	l.flushed.Store(offset)
+	l.hw.Store(offset)
+	l.dir.rpDirty.Store(true)
+	l.dir.startDirty.Store(true)
+	return nil
+}
+
+// markDeleted takes the files of a segment out of use: they get a suffix now and
+// are removed after file.delete.delay.ms. The log goes first: without it the
+// indexes mean nothing to a restart. Names that changed before are made durable
+// first, so that of several segments a power loss cannot bring back one from the
+// middle: callers go from an end inwards.
+func (l *Log) markDeleted(s *segment) error {
+	if l.dirDirty {
+		if err := l.env.fs.SyncDir(l.Folder()); err != nil {
+			return err
+		}
+	}
+	l.dirDirty = true
+	l.dropFiles(s)
+	name := l.path(s.base, suffixLog)
+	if err := l.env.fs.Rename(name, name+suffixDeleted); ignoreMissing(err) != nil {
+		return err
+	}
+	names := []string{name + suffixDeleted}
+	for _, suffix := range []string{suffixIndex, suffixTimeIndex, suffixTxnIndex} {
+		name := l.path(s.base, suffix)
+		err := l.env.fs.Rename(name, name+suffixDeleted)
+		if err == nil {
+			names = append(names, name+suffixDeleted)
+		} else if ignoreMissing(err) != nil {
+			// An index without its log is removed by the next start.
+			l.env.logger.Warn("index could not be marked as deleted", "file", name, "error", err)
+		}
+	}
+	l.env.tasks.removeLater(l.dir, l.cfg.Load().FileDeleteDelayMs, names...)
+	return nil
+}
