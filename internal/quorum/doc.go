@@ -1,8 +1,7 @@
 // Package quorum is the metadata log and who leads it: the interface that the
-// controller loop and the metadata loader use, and the codecs of the two files
-// that stand beside the log, quorum-state and the checkpoints (snapshots).
-// docs/architecture/quorum.md has the protocol and its invariants;
-// docs/formats has the bytes.
+// controller loop and the metadata loader use, and the codec of quorum-state, the
+// file with the vote (checkpoints are in package storage). docs/architecture/quorum.md
+// has the protocol and its invariants, docs/formats the bytes.
 //
 // The engines live in packages below it: raft is the embedded one. This package
 // starts no goroutine. An engine owns the goroutine that calls a Listener, and

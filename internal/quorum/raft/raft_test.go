@@ -32,10 +32,11 @@ type recorder struct {
 	names   []string // of the topics delivered, in order
 	next    kafka.Offset
 	leader  quorum.LeaderAndEpoch
-	leads   []quorum.LeaderAndEpoch
 	snap    int // records in the snapshot
 	bad     error
 	err     error // what HandleCommit returns
+	// news, if not nil, gets a token whenever the leader changes.
+	news chan struct{}
 }
 
 func newRecorder() *recorder {
@@ -79,8 +80,11 @@ func (r *recorder) HandleLeaderChange(l quorum.LeaderAndEpoch) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.leader = l
-	r.leads = append(r.leads, l)
 	r.changed.Broadcast()
+	select {
+	case r.news <- struct{}{}:
+	default:
+	}
 }
 
 // await blocks until cond holds under mu.

@@ -58,12 +58,16 @@ func (w *wire) cut(id kafka.NodeID) {
 func TestThreeVotersAgree(t *testing.T) {
 	w := &wire{boxes: map[uint64]chan *pb.Message{}}
 	voters := map[kafka.NodeID]*voter{}
+	news := make(chan struct{}, 1)
 	for id := kafka.NodeID(1); id <= 3; id++ {
 		fsys := vfs.NewMem()
 		format(t, fsys, nil)
 		voters[id] = boot(t, fsys, func(o *Options) {
 			o.NodeID, o.StaticVoters, o.Transport, o.ElectionTimeout = id, static(1, 2, 3), w, 100*time.Millisecond
 		})
+		voters[id].rec.mu.Lock()
+		voters[id].rec.news = news
+		voters[id].rec.mu.Unlock()
 		w.connect(id, voters[id].engine)
 	}
 	alive := func() []kafka.NodeID {
@@ -78,8 +82,8 @@ func TestThreeVotersAgree(t *testing.T) {
 	// leader waits until all that are alive agree on one, who knows it himself.
 	leader := func(above kafka.LeaderEpoch) (kafka.NodeID, kafka.LeaderEpoch) {
 		t.Helper()
-		deadline := time.Now().Add(20 * time.Second)
-		for time.Now().Before(deadline) {
+		giveUp := time.After(20 * time.Second)
+		for {
 			first := voters[alive()[0]].engine.Leader()
 			agreed := first.Leader != kafka.NoNode && voters[first.Leader] != nil && first.Epoch > above
 			for _, id := range alive() {
@@ -94,10 +98,12 @@ func TestThreeVotersAgree(t *testing.T) {
 					return first.Leader, first.Epoch
 				}
 			}
-			time.Sleep(time.Millisecond)
+			select {
+			case <-news:
+			case <-giveUp:
+				t.Fatal("no leader")
+			}
 		}
-		t.Fatal("no leader")
-		return 0, 0
 	}
 	id, epoch := leader(0)
 	var last kafka.Offset

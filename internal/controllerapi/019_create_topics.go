@@ -1,0 +1,25 @@
+package controllerapi
+
+import (
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/gregorhq/gregor/internal/server"
+)
+
+// createTopics is API key 19: topics are created.
+func (a *API) createTopics(r *server.Request) {
+	req := kmsg.NewPtrCreateTopicsRequest()
+	if !decode(r, req) {
+		return
+	}
+	a.forwardWithin(r, req, millis(req.TimeoutMillis), func(code int16, message string) kmsg.Response {
+		resp := req.ResponseKind().(*kmsg.CreateTopicsResponse)
+		for i := range req.Topics {
+			t := kmsg.NewCreateTopicsResponseTopic()
+			t.Topic = req.Topics[i].Topic
+			t.ErrorCode, t.ErrorMessage = code, &message
+			resp.Topics = append(resp.Topics, t)
+		}
+		return resp
+	})
+}

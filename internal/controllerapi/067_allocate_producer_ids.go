@@ -1,0 +1,21 @@
+package controllerapi
+
+import (
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/gregorhq/gregor/internal/server"
+)
+
+// allocateProducerIDs is API key 67: a broker gets a block of producer
+// ids (KIP-730).
+func (a *API) allocateProducerIDs(r *server.Request) {
+	req := kmsg.NewPtrAllocateProducerIDsRequest()
+	if !decode(r, req) {
+		return
+	}
+	a.forward(r, req, func(code int16, _ string) kmsg.Response {
+		resp := req.ResponseKind().(*kmsg.AllocateProducerIDsResponse)
+		resp.ErrorCode = code
+		return resp
+	})
+}

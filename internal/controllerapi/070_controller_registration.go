@@ -1,0 +1,22 @@
+package controllerapi
+
+import (
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/gregorhq/gregor/internal/server"
+)
+
+// controllerRegistration is API key 70: a controller that starts
+// becomes known (KIP-919).
+func (a *API) controllerRegistration(r *server.Request) {
+	req := kmsg.NewPtrControllerRegistrationRequest()
+	if !decode(r, req) {
+		return
+	}
+	a.forward(r, req, func(code int16, message string) kmsg.Response {
+		resp := req.ResponseKind().(*kmsg.ControllerRegistrationResponse)
+		resp.ErrorCode = code
+		resp.ErrorMessage = &message
+		return resp
+	})
+}

@@ -1,0 +1,73 @@
+package controllerapi
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/metadata"
+	"github.com/gregorhq/gregor/internal/quorum"
+	"github.com/gregorhq/gregor/internal/rsm"
+	"github.com/gregorhq/gregor/internal/server"
+)
+
+// API holds what handlers need. Its fields are set before the first request and
+// never change afterwards.
+type API struct {
+	NodeID    kafka.NodeID
+	ClusterID string
+	// Controller is this node's controller, active or not.
+	Controller *rsm.Controller
+	// Image returns the newest published image, Leader who leads the quorum, and
+	// KRaftVersion the kraft.version in force.
+	Image        func() *metadata.Image
+	Leader       func() quorum.LeaderAndEpoch
+	KRaftVersion func() int16
+	// Stopping ends when the node stops, and with it every wait.
+	Stopping context.Context
+	// RequestTimeout bounds the wait of requests that carry no time of their own.
+	RequestTimeout time.Duration
+	Log            *slog.Logger
+}
+
+// builder collects the table of handlers.
+type builder struct{ table server.Table }
+
+func (b *builder) add(key, min, max int16, h func(*server.Request)) {
+	b.table[key] = server.Entry{Min: min, Max: max, Handler: server.HandlerFunc(h)}
+}
+
+// decode reads the request, or closes the connection: a peer that sends what does
+// not parse is not understood any further.
+func decode(r *server.Request, req kmsg.Request) bool {
+	if err := r.Decode(req); err != nil {
+		r.CloseConn(fmt.Errorf("%s: %w", kmsg.NameForKey(req.Key()), err))
+		return false
+	}
+	return true
+}
+
+// forward runs the request on the controller and replies. fail builds the response
+// that carries the error when the controller did not take the request.
+func (a *API) forward(r *server.Request, req kmsg.Request, fail func(code int16, message string) kmsg.Response) {
+	a.forwardWithin(r, req, a.RequestTimeout, fail)
+}
+
+func (a *API) forwardWithin(r *server.Request, req kmsg.Request, timeout time.Duration, fail func(code int16, message string) kmsg.Response) {
+	r.WillBlock()
+	ctx, cancel := context.WithTimeout(a.Stopping, timeout)
+	defer cancel()
+	reply, err := a.Controller.Do(ctx, r.Principal, req)
+	if err != nil {
+		r.Reply(fail(kafka.NumOf(err), err.Error()))
+		return
+	}
+	r.Reply(reply.Response)
+}
+
+// millis is a request's own timeout, bounded by something sensible.
+func millis(ms int32) time.Duration { return time.Duration(max(ms, 0)) * time.Millisecond }

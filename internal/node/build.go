@@ -1,0 +1,157 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/gregorhq/gregor/internal/brokerapi"
+	"github.com/gregorhq/gregor/internal/config"
+	"github.com/gregorhq/gregor/internal/controller"
+	"github.com/gregorhq/gregor/internal/controllerapi"
+	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/log4j"
+	"github.com/gregorhq/gregor/internal/publish"
+	"github.com/gregorhq/gregor/internal/quorum/raft"
+	"github.com/gregorhq/gregor/internal/replica"
+	"github.com/gregorhq/gregor/internal/rsm"
+	"github.com/gregorhq/gregor/internal/storage"
+)
+
+// openQuorum opens the metadata log and the engine on it.
+func (n *Node) openQuorum() error {
+	cfg := n.static
+	l, dir, err := n.openMetadataLog()
+	if err != nil {
+		return err
+	}
+	own, err := n.endpoints(true)
+	if err != nil {
+		return err
+	}
+	var static storage.VoterSet
+	for _, v := range cfg.Voters {
+		static = append(static, storage.Voter{ID: v.ID, Endpoints: []storage.Endpoint{
+			{Listener: cfg.ControllerListenerNames[0], Host: v.Address.Host, Port: uint16(v.Address.Port)}}})
+	}
+	n.engine, err = raft.Open(raft.Options{
+		NodeID: cfg.NodeID, DirectoryID: n.metadataDirectoryID(),
+		FS: n.deps.FS, Clock: n.deps.Clock,
+		Logger: log4j.Named(n.log, "org.apache.kafka.raft.KafkaRaftClient", fmt.Sprintf("RaftManager id=%d", cfg.NodeID)),
+		Log:    l, Dir: dir, StaticVoters: static, LocalEndpoints: voterEndpoints(own),
+		ElectionTimeout: time.Duration(cfg.ControllerQuorumElectionTimeoutMs) * time.Millisecond,
+		RetentionBytes:  cfg.MetadataMaxRetentionBytes,
+		RetentionMs:     cfg.MetadataMaxRetentionMs,
+	})
+	if err != nil {
+		return fmt.Errorf("opening the metadata quorum in %s: %w", dir, err)
+	}
+	return nil
+}
+
+// build connects the parts that own no files.
+func (n *Node) build() {
+	cfg := n.static
+	if n.is(roleBroker) {
+		n.replicas = replica.New(replica.Options{
+			NodeID: cfg.NodeID, Logs: n.logs, Clock: n.deps.Clock, Wheel: n.wheel, Config: cfg,
+			Logger: log4j.Named(n.log, "kafka.server.ReplicaManager", fmt.Sprintf("ReplicaManager broker=%d", cfg.NodeID)),
+		})
+	}
+	n.snapshots = publish.NewSnapshots(n.engine, n.deps.Clock,
+		log4j.Named(n.log, "org.apache.kafka.image.publisher.SnapshotGenerator", fmt.Sprintf("SnapshotGenerator id=%d", cfg.NodeID)),
+		cfg.MetadataLogMaxRecordBytesBetweenSnapshots, time.Duration(cfg.MetadataLogMaxSnapshotIntervalMs)*time.Millisecond)
+	publishers := []publish.Publisher{dynamicConfig{n}}
+	if n.replicas != nil {
+		publishers = append(publishers, replicas{n.replicas})
+	}
+	publishers = append(publishers, n.snapshots)
+	n.loader = publish.New(
+		log4j.Named(n.log, "org.apache.kafka.image.loader.MetadataLoader", fmt.Sprintf("MetadataLoader id=%d", cfg.NodeID)),
+		n.fail, publishers...)
+	n.controller = rsm.New(rsm.Config{
+		Machine: n.machineConfig(), Engine: n.engine, Clock: n.deps.Clock,
+		Logger:          log4j.Named(n.log, "org.apache.kafka.controller.QuorumController", fmt.Sprintf("QuorumController id=%d", cfg.NodeID)),
+		Seed:            seed(n.incarnation),
+		MaxIdleInterval: time.Duration(cfg.MetadataMaxIdleIntervalMs) * time.Millisecond,
+		OnFatal:         n.fail,
+	})
+	// The controller comes first: when a broker sees a change in its image, the
+	// controller has it in its own.
+	n.engine.Register(n.controller)
+	n.engine.Register(n.loader)
+	if n.is(roleBroker) {
+		n.lifecycle = newLifecycle(n)
+	}
+	n.scheduler = newScheduler(n)
+	n.connectDoors()
+	n.mu.Lock()
+	n.built = true
+	offline := n.offline
+	n.mu.Unlock()
+	for _, d := range offline {
+		n.handleOffline(d)
+	}
+}
+
+// machineConfig is what the controller is told. The bootstrap records are read by
+// checkBootstrap before.
+func (n *Node) machineConfig() controller.Config {
+	cfg := n.static
+	m := controller.Config{NodeID: int32(cfg.NodeID), ClusterID: n.logs.ClusterID(), Static: cfg, Bootstrap: n.bootstrap}
+	for _, v := range cfg.Voters {
+		m.QuorumNodes = append(m.QuorumNodes, int32(v.ID))
+	}
+	if n.is(roleBroker) {
+		m.LocalIncarnation = n.incarnation
+	}
+	return m
+}
+
+// readBootstrap reads the records that a new cluster begins with.
+func (n *Node) readBootstrap() error {
+	var err error
+	n.bootstrap, err = storage.ReadBootstrap(n.deps.FS, n.static.MetadataLogDir)
+	return err
+}
+
+// newDoors makes the handlers' surroundings, as far as the tables of handlers need
+// them. connectDoors completes them before anything is served.
+func (n *Node) newDoors() {
+	cfg := n.static
+	n.broker = &brokerapi.API{
+		NodeID: cfg.NodeID, Clock: n.deps.Clock, Wheel: n.wheel, FS: n.deps.FS,
+		Config: func() *config.Broker { return n.config.Load() }, LogLevel: n.deps.LogLevel,
+		Log: log4j.Named(n.log, "kafka.server.KafkaApis", fmt.Sprintf("KafkaApi-%d", cfg.NodeID)),
+	}
+	n.ctlAPI = &controllerapi.API{
+		NodeID: cfg.NodeID, Stopping: n.stopping,
+		RequestTimeout: time.Duration(cfg.RequestTimeoutMs) * time.Millisecond,
+		Log:            log4j.Named(n.log, "kafka.server.ControllerApis", fmt.Sprintf("ControllerApis nodeId=%d", cfg.NodeID)),
+	}
+}
+
+// connectDoors gives the handlers what they work with.
+func (n *Node) connectDoors() {
+	b := n.broker
+	b.ClusterID = n.logs.ClusterID()
+	b.Replicas = n.replicas
+	b.Image, b.WaitFor = n.loader.Current, n.loader.WaitFor
+	b.Controller = n.controller
+	b.Quorum = n.engine
+	c := n.ctlAPI
+	c.ClusterID = n.logs.ClusterID()
+	c.Controller = n.controller
+	c.Image, c.Leader, c.KRaftVersion = n.loader.Current, n.engine.Leader, n.engine.KRaftVersion
+}
+
+// seed makes a seed of an id that differs in every run.
+func seed(id kafka.UUID) int64 {
+	var s int64
+	for _, b := range id[:8] {
+		s = s<<8 | int64(b)
+	}
+	return s
+}
+
+var errStopping = errors.New("the node is stopping")

@@ -1,0 +1,306 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/gregorhq/gregor/internal/brokerapi"
+	"github.com/gregorhq/gregor/internal/clock"
+	"github.com/gregorhq/gregor/internal/config"
+	"github.com/gregorhq/gregor/internal/controllerapi"
+	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/log"
+	"github.com/gregorhq/gregor/internal/log4j"
+	"github.com/gregorhq/gregor/internal/netx"
+	"github.com/gregorhq/gregor/internal/publish"
+	"github.com/gregorhq/gregor/internal/quorum/raft"
+	"github.com/gregorhq/gregor/internal/records"
+	"github.com/gregorhq/gregor/internal/replica"
+	"github.com/gregorhq/gregor/internal/rsm"
+	"github.com/gregorhq/gregor/internal/server"
+	"github.com/gregorhq/gregor/internal/vfs"
+)
+
+// Roles of process.roles.
+const (
+	roleBroker     = "broker"
+	roleController = "controller"
+)
+
+// Deps are what a node takes from the outside world.
+type Deps struct {
+	FS     vfs.FS
+	Net    netx.Net
+	Clock  clock.Clock
+	Logger *slog.Logger
+	// LogLevel is the level that Logger obeys, so that it can be changed from outside;
+	// nil if it cannot.
+	LogLevel *slog.LevelVar
+}
+
+// Node is one process of a cluster.
+type Node struct {
+	deps   Deps
+	static *config.Broker
+	// config is the static configuration with the dynamic one on top.
+	config atomic.Pointer[config.Broker]
+	log    *slog.Logger
+
+	wheel      *clock.Wheel
+	logs       *log.Manager
+	engine     *raft.Engine
+	controller *rsm.Controller
+	loader     *publish.Loader
+	snapshots  *publish.Snapshots
+	replicas   *replica.Manager // nil without the broker role
+	server     *server.Server
+	broker     *brokerapi.API
+	ctlAPI     *controllerapi.API
+	lifecycle  *lifecycle // nil without the broker role
+	scheduler  *scheduler
+
+	// bootstrap are the records of bootstrap.checkpoint.
+	bootstrap []records.Message
+	// incarnation tells this run of the process from the one before.
+	incarnation kafka.UUID
+	// stopping ends when the node begins to stop.
+	stopping context.Context
+	cancel   context.CancelCauseFunc
+
+	mu      sync.Mutex
+	offline []offlineDir // directories that failed before build; guarded by mu
+	built   bool         // guarded by mu
+	started bool         // guarded by mu
+	closed  bool         // guarded by mu
+	failure error        // guarded by mu
+	done    chan struct{}
+}
+
+// is says whether the node has a role.
+func (n *Node) is(role string) bool { return slices.Contains(n.static.ProcessRoles, role) }
+
+// Open prepares a node whose directories are formatted. It takes their locks and
+// binds the listeners; after an error nothing is left open.
+func Open(ctx context.Context, cfg *config.Broker, d Deps) (*Node, error) {
+	n := &Node{deps: d, static: cfg, log: d.Logger, incarnation: kafka.NewUUID(), done: make(chan struct{})}
+	n.config.Store(cfg)
+	n.stopping, n.cancel = context.WithCancelCause(context.Background())
+	if err := n.checkRoles(); err != nil {
+		return nil, err
+	}
+	if err := n.prepare(ctx); err != nil {
+		n.abandon()
+		return nil, err
+	}
+	return n, nil
+}
+
+// prepare takes directories and listeners and builds the rest.
+func (n *Node) prepare(ctx context.Context) error {
+	n.wheel = clock.NewWheel(n.deps.Clock)
+	n.newDoors()
+	if err := n.openLogs(ctx); err != nil {
+		return err
+	}
+	if err := n.listen(ctx); err != nil {
+		return err
+	}
+	if err := n.openQuorum(); err != nil {
+		return err
+	}
+	if err := n.readBootstrap(); err != nil {
+		return err
+	}
+	n.build()
+	return nil
+}
+
+// checkRoles refuses configurations that this process cannot serve.
+func (n *Node) checkRoles() error {
+	switch {
+	case len(n.static.ProcessRoles) == 0 && n.static.ZookeeperConnect != "":
+		return errors.New("zookeeper.connect is set: metadata in ZooKeeper is not available in this build, set process.roles")
+	case !n.is(roleController):
+		return errors.New("process.roles must contain controller: a broker of its own cannot follow a controller elsewhere in this build")
+	}
+	return nil
+}
+
+// abandon gives up what Open took, as if the process had died.
+func (n *Node) abandon() {
+	if n.server != nil {
+		_ = n.server.Close() // nothing was served
+	}
+	if n.logs != nil {
+		n.logs.Abort()
+	}
+}
+
+// Start runs the node and returns once it is ready: clients of a broker can connect
+// and find its partitions led.
+func (n *Node) Start(ctx context.Context) error {
+	n.mu.Lock()
+	if n.started || n.closed {
+		n.mu.Unlock()
+		return errors.New("the node was started or closed before")
+	}
+	n.started = true
+	n.mu.Unlock()
+	ctx, cancel := n.until(ctx)
+	defer cancel()
+	n.wheel.Start()
+	n.loader.Start()
+	n.controller.Start()
+	if err := n.engine.Start(); err != nil {
+		return err
+	}
+	go n.watch()
+	if err := n.server.Serve(n.listenerNames(true)...); err != nil {
+		return fmt.Errorf("serving the controller listeners: %w", err)
+	}
+	if err := n.controller.WaitActive(ctx); err != nil {
+		return n.orFailure(err)
+	}
+	n.scheduler.start()
+	if err := n.registerController(ctx); err != nil {
+		return n.orFailure(err)
+	}
+	if n.is(roleBroker) {
+		if err := n.startBroker(ctx); err != nil {
+			return n.orFailure(err)
+		}
+	}
+	log4j.Named(n.log, "kafka.server.KafkaRaftServer", fmt.Sprintf("KafkaRaftServer nodeId=%d", n.static.NodeID)).Info("Kafka Server started")
+	if n.is(roleBroker) {
+		log4j.Named(n.log, "kafka.server.KafkaServer", fmt.Sprintf("KafkaServer id=%d", n.static.NodeID)).Info("started")
+	}
+	return nil
+}
+
+// startBroker registers the broker, serves its listeners, and has it unfenced.
+func (n *Node) startBroker(ctx context.Context) error {
+	n.lifecycle.start()
+	if err := n.lifecycle.waitRegistered(ctx); err != nil {
+		return err
+	}
+	if err := n.server.Serve(n.listenerNames(false)...); err != nil {
+		return fmt.Errorf("serving the listeners: %w", err)
+	}
+	return n.lifecycle.unfence(ctx)
+}
+
+// until is ctx that ends with the node too.
+func (n *Node) until(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(n.stopping, func() { cancel(context.Cause(n.stopping)) })
+	return ctx, func() { stop(); cancel(nil) }
+}
+
+// orFailure is why the node stopped by itself, if it did, else err.
+func (n *Node) orFailure(err error) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.failure != nil {
+		return n.failure
+	}
+	return err
+}
+
+// watch ends the node when the quorum cannot go on.
+func (n *Node) watch() {
+	select {
+	case <-n.engine.Failed():
+		n.fail(fmt.Errorf("the metadata log failed: %w", n.engine.Err()))
+	case <-n.stopping.Done():
+	}
+}
+
+// fail notes why the node cannot go on; who owns it sees Done and closes it.
+func (n *Node) fail(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.failure != nil || n.closed {
+		return
+	}
+	n.failure = err
+	n.log.Error("the node cannot go on", "error", err)
+	close(n.done)
+	n.cancel(err)
+}
+
+// Done is closed when the node has failed by itself and must be closed.
+func (n *Node) Done() <-chan struct{} { return n.done }
+
+// Err is why the node failed by itself, or nil.
+func (n *Node) Err() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.failure
+}
+
+// ClusterID is the id of the cluster that the directories belong to.
+func (n *Node) ClusterID() string { return n.logs.ClusterID() }
+
+// Addr is the address that a listener is bound to, "" for an unknown one.
+func (n *Node) Addr(listener string) string {
+	if l := n.server.Listener(listener); l != nil && l.BoundAddr() != nil {
+		return l.BoundAddr().String()
+	}
+	return ""
+}
+
+// Close stops the node. A broker first moves its leaders elsewhere as long as ctx
+// allows; everything written is flushed and the directories are marked as cleanly
+// shut down.
+func (n *Node) Close(ctx context.Context) error {
+	n.mu.Lock()
+	if n.closed {
+		n.mu.Unlock()
+		return nil
+	}
+	n.closed = true
+	started, failed := n.started, n.failure != nil
+	n.mu.Unlock()
+	var errs []error
+	keep := func(err error) { errs = append(errs, err) }
+	epoch := int64(-1)
+	if n.lifecycle != nil && started {
+		if !failed {
+			n.lifecycle.controlledShutdown(ctx)
+		}
+		epoch = n.lifecycle.brokerEpoch()
+	}
+	keep(n.server.Stop(ctx))
+	n.cancel(errStopping)
+	if n.is(roleBroker) {
+		n.broker.Close()
+	}
+	if n.lifecycle != nil {
+		n.lifecycle.close()
+	}
+	n.scheduler.close()
+	// The engine ends first: its listeners must be there as long as it delivers.
+	keep(n.engine.Close())
+	n.controller.Close()
+	n.snapshots.Close()
+	n.loader.Close()
+	if n.replicas != nil {
+		n.replicas.Close()
+	}
+	if started {
+		n.wheel.Stop()
+	}
+	if failed {
+		// What is in memory may contradict what the quorum says; recovery decides.
+		n.logs.Abort()
+	} else {
+		keep(n.logs.Close(epoch))
+	}
+	n.log.Info("shut down completed")
+	return errors.Join(errs...)
+}
