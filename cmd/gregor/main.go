@@ -9,7 +9,13 @@ import (
 	"syscall"
 
 	"github.com/gregorhq/gregor/internal/cli"
+	"github.com/gregorhq/gregor/internal/house"
 )
+
+// commands are all tools, gregor's own first.
+func commands() []cli.Command {
+	return append(house.Commands(commands), cli.Commands()...)
+}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -19,5 +25,5 @@ func main() {
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv,
 		Terminal: err == nil && info.Mode()&os.ModeCharDevice != 0,
 	}
-	os.Exit(cli.Dispatch(ctx, cli.Commands(), os.Args, env))
+	os.Exit(cli.Dispatch(ctx, commands(), os.Args, env))
 }

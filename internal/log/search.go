@@ -277,7 +277,7 @@ func (l *Log) searchBatches(s *segment, offset int64, none TimestampOffset, want
 			return none, l.corrupt(s, pos, err)
 		}
 		if wantBatch(&info) {
-			r, found, err := findRecord(f.File, pos, &info, l.cfg.Load().MaxDecompressedMessageBytes, want)
+			r, found, err := findRecord(f.File, pos, &info, l.cfg.Load().MaxDecompressedBatchBytes(), want)
 			if err != nil {
 				return none, l.corrupt(s, pos, err)
 			}

@@ -1,0 +1,165 @@
+package brokerapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/quorum"
+	"github.com/gregorhq/gregor/internal/server"
+)
+
+// The admin plane: handlers that answer from the metadata image, and handlers
+// that pass a request on to the controller. The latter wait on the connection's
+// reader, so that a connection's administrative requests take effect in their
+// order and need no goroutine each.
+
+// Quorum is what the admin plane asks of the metadata quorum. quorum.Engine
+// provides it.
+type Quorum interface {
+	Leader() quorum.LeaderAndEpoch
+	Describe() quorum.Status
+}
+
+// adminPlane is the state of the admin plane's handlers.
+type adminPlane struct {
+	mu sync.Mutex // guards creating
+	// creating holds the topics that automatic creation is at work on, so that
+	// many clients that ask for one topic cause one request.
+	creating map[string]bool
+}
+
+// adminTable adds the handlers of the admin plane.
+func (a *API) adminTable(add func(key, min, max int16, h func(*server.Request))) {
+	add(3, 0, 13, a.metadata)
+	add(18, 0, 5, a.apiVersions)
+	add(19, 0, 7, a.createTopics)
+	add(20, 0, 6, a.deleteTopics)
+	add(32, 0, 4, a.describeConfigs)
+	add(33, 0, 2, a.alterConfigs)
+	add(37, 0, 3, a.createPartitions)
+	add(44, 0, 1, a.incrementalAlterConfigs)
+	add(55, 0, 2, a.describeQuorum)
+	add(57, 0, 2, a.updateFeatures)
+	add(60, 0, 2, a.describeCluster)
+	add(74, 0, 1, a.listConfigResources)
+	add(75, 0, 0, a.describeTopicPartitions)
+}
+
+// decode reads the request, or closes the connection that sent bytes which are
+// none.
+func decode(r *server.Request, req kmsg.Request) bool {
+	if err := r.Decode(req); err != nil {
+		r.CloseConn(fmt.Errorf("%s v%d: %w", kmsg.NameForKey(req.Key()), r.Header.Version, err))
+		return false
+	}
+	return true
+}
+
+// retryPause is how long forward waits for a controller to be elected before it
+// asks again.
+const retryPause = 50 * time.Millisecond
+
+// forward passes req on to the controller and answers with what it says, once
+// the local image holds it. It waits at most timeoutMs.
+func (a *API) forward(r *server.Request, req kmsg.Request, timeoutMs int32) {
+	r.WillBlock()
+	r.Reply(a.ask(r.Principal, req, timeoutMs, r.Alive))
+}
+
+// ask is forward without the connection: it returns the response. While there is
+// no controller it tries again, as long as alive says that someone waits. Only
+// what a controller surely did not do is tried again.
+func (a *API) ask(principal string, req kmsg.Request, timeoutMs int32, alive func() bool) kmsg.Response {
+	a.init()
+	ctx, cancel := context.WithCancel(a.data.ctx)
+	defer cancel()
+	timer := a.Clock.AfterFunc(time.Duration(max(timeoutMs, 1))*time.Millisecond, cancel)
+	defer timer.Stop()
+	for {
+		reply, err := a.Controller.Do(ctx, principal, req)
+		if err == nil {
+			// What was decided stands, even if this broker learns of it later.
+			if reply.EndOffset > 0 {
+				_ = a.WaitFor(ctx, reply.EndOffset)
+			}
+			reply.Response.SetVersion(req.GetVersion())
+			return reply.Response
+		}
+		if !errors.Is(err, kafka.NotController) || !alive() {
+			return failAll(req, err)
+		}
+		if a.Clock.Sleep(ctx, retryPause) != nil {
+			return failAll(req, kafka.RequestTimedOut.Errorf("The request timed out: there is no active controller."))
+		}
+	}
+}
+
+// errorText returns what stands for err in a response: the code and the text.
+func errorText(err error) (int16, *string) {
+	if err == nil {
+		return 0, nil
+	}
+	text := err.Error()
+	var c *kafka.Code
+	if errors.As(err, &c) && error(c) == err {
+		text = c.Message()
+	}
+	return kafka.NumOf(err), &text
+}
+
+// failAll is the response to req that gives every part of it the same error.
+func failAll(req kmsg.Request, err error) kmsg.Response {
+	num, text := errorText(err)
+	resp := req.ResponseKind()
+	switch r := req.(type) {
+	case *kmsg.CreateTopicsRequest:
+		out := resp.(*kmsg.CreateTopicsResponse)
+		for _, t := range r.Topics {
+			row := kmsg.NewCreateTopicsResponseTopic()
+			row.Topic, row.ErrorCode, row.ErrorMessage = t.Topic, num, text
+			out.Topics = append(out.Topics, row)
+		}
+	case *kmsg.DeleteTopicsRequest:
+		out := resp.(*kmsg.DeleteTopicsResponse)
+		row := kmsg.NewDeleteTopicsResponseTopic()
+		row.ErrorCode, row.ErrorMessage = num, text
+		for _, name := range r.TopicNames {
+			row.Topic = &name
+			out.Topics = append(out.Topics, row)
+		}
+		for _, t := range r.Topics {
+			row.Topic, row.TopicID = t.Topic, t.TopicID
+			out.Topics = append(out.Topics, row)
+		}
+	case *kmsg.CreatePartitionsRequest:
+		out := resp.(*kmsg.CreatePartitionsResponse)
+		for _, t := range r.Topics {
+			row := kmsg.NewCreatePartitionsResponseTopic()
+			row.Topic, row.ErrorCode, row.ErrorMessage = t.Topic, num, text
+			out.Topics = append(out.Topics, row)
+		}
+	case *kmsg.AlterConfigsRequest:
+		out := resp.(*kmsg.AlterConfigsResponse)
+		for _, x := range r.Resources {
+			out.Resources = append(out.Resources, alterResult(x, num, text))
+		}
+	case *kmsg.IncrementalAlterConfigsRequest:
+		out := resp.(*kmsg.IncrementalAlterConfigsResponse)
+		for _, x := range r.Resources {
+			out.Resources = append(out.Resources, incrementalResult(x, num, text))
+		}
+	case *kmsg.UpdateFeaturesRequest:
+		out := resp.(*kmsg.UpdateFeaturesResponse)
+		out.ErrorCode, out.ErrorMessage = num, text
+	case *kmsg.DescribeQuorumRequest:
+		out := resp.(*kmsg.DescribeQuorumResponse)
+		out.ErrorCode, out.ErrorMessage = num, text
+	}
+	return resp
+}
