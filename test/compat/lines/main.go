@@ -134,7 +134,7 @@ func produce(addr, topic, codec string) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.DefaultProduceTopic(topic), kgo.ProducerBatchCompression(c), kgo.ProducerLinger(5*time.Millisecond))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.DefaultProduceTopic(topic), kgo.ProducerBatchCompression(c), kgo.ProducerLinger(5*time.Millisecond), kgo.ProducerBatchMaxBytes(4_000_000))
 	if err != nil {
 		return err
 	}
