@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +27,8 @@ type conn struct {
 	sock *netx.Socket
 	id   uint64
 	host string // the peer's IP address
+	// loopback says that the peer is on this machine.
+	loopback bool
 	// written by the acceptor before the reader starts
 	get    func() []byte
 	put    func()
@@ -63,6 +66,9 @@ type conn struct {
 
 func newConn(s *Server, l *Listener, sock *netx.Socket, id uint64, host string, now time.Time) *conn {
 	c := &conn{srv: s, l: l, sock: sock, id: id, host: host, readSize: minRead}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		c.loopback = ip.Unmap().IsLoopback()
+	}
 	c.room.L = &c.mu
 	c.get, c.put, c.writer = c.getReadBuffer, c.putReadBuffer, c.writeAsync
 	c.lastActive.Store(now.UnixNano())
@@ -122,6 +128,9 @@ func (c *conn) takeWriting() bool {
 		return false
 	}
 	c.writing = true
+	// A response that took longer than the idle time must not find its connection
+	// expired: the time of the peer's answer begins now.
+	c.lastActive.Store(c.srv.cfg.Clock.Now().UnixNano())
 	return true
 }
 

@@ -36,9 +36,8 @@ func (s *Server) reap() {
 // server is not idle; one that does not take its responses is.
 func (c *conn) expiresIn(now time.Time, idle time.Duration) time.Duration {
 	c.mu.Lock()
-	owed := c.inFlight > 0 && !c.writing || c.muted.Load()
-	c.mu.Unlock()
-	if owed {
+	defer c.mu.Unlock() // who begins to write notes the time under the same lock
+	if c.inFlight > 0 && !c.writing || c.muted.Load() {
 		return idle
 	}
 	return c.idleUntil(now, idle)

@@ -180,12 +180,14 @@ func (c *conn) flush(b *batch) error {
 	return nil
 }
 
-// sendFile sends a file range in pieces: by sendfile where the listener is plaintext
-// and the file has a descriptor, else through a buffer.
+// sendFile sends a file range in pieces: by sendfile where the listener is plaintext,
+// the file has a descriptor and the peer is on another machine, else through a
+// buffer. On loopback sendfile moves pages that the receiver's copy then finds cold:
+// reading and writing is faster there, by measurement (docs/adr/0005).
 func (c *conn) sendFile(s *vfs.Span) error {
 	off, left := s.Off, s.Len
 	_, hasFd := s.File.Fd()
-	direct := hasFd && !c.srv.cfg.NoSendfile && c.l.Protocol == PlainText
+	direct := hasFd && !c.srv.cfg.NoSendfile && !c.loopback && c.l.Protocol == PlainText
 	for left > 0 {
 		var n int
 		var err error

@@ -19,9 +19,12 @@ var (
 	buildErr  error
 )
 
-// gregor builds the binary once a test run.
+// gregor returns the binary of GREGOR_BIN, or builds one once a test run.
 func gregor(t *testing.T) string {
 	t.Helper()
+	if bin := os.Getenv("GREGOR_BIN"); bin != "" {
+		return bin
+	}
 	buildOnce.Do(func() {
 		dir, err := os.MkdirTemp("", "gregor-test-")
 		if err != nil {

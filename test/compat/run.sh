@@ -71,7 +71,7 @@ roundtrips() {
     topic "$t"
     check "Apache's console producer, $codec" bash -c "'$work/lines' gen | java -cp '$libs/*' org.apache.kafka.tools.ConsoleProducer --bootstrap-server $addr --topic $t --compression-codec $codec --reader-property parse.key=true --command-property max.request.size=4000000 --command-property buffer.memory=67108864 --request-timeout-ms 30000"
     # Partition by partition: without a group, as a consumer that assigns itself.
-    check "Apache's console consumer, $codec" bash -c "for p in 0 1 2 3 4 5; do java -Dorg.apache.logging.log4j.level=OFF -cp '$libs/*' org.apache.kafka.tools.consumer.ConsoleConsumer --bootstrap-server $addr --topic $t --partition \$p --offset earliest --formatter-property print.key=true --timeout-ms 3000; done | '$work/lines' check"
+    check "Apache's console consumer, $codec" bash -c "for p in 0 1 2 3 4 5; do n=\$('$bin' kafka-get-offsets --bootstrap-server $addr --topic $t --partitions \$p | cut -d: -f3); java -Dorg.apache.logging.log4j.level=OFF -cp '$libs/*' org.apache.kafka.tools.consumer.ConsoleConsumer --bootstrap-server $addr --topic $t --partition \$p --offset earliest --formatter-property print.key=true --max-messages \$n; done | '$work/lines' check"
     drop "$t"
   done
 }
