@@ -29,10 +29,19 @@ type cluster struct {
 	*kgo.Client
 	Admin *kadm.Client
 	Seeds []string
+	// quorum is set when Seeds are controllers.
+	quorum *quorum
+	// patience is how long a command waits for a node to come up.
+	patience time.Duration
 }
 
 // Close ends the connections.
-func (c *cluster) Close() { c.Client.Close() }
+func (c *cluster) Close() {
+	c.Client.Close()
+	if c.quorum != nil {
+		c.quorum.close()
+	}
+}
 
 // connect makes a client for a comma-separated list of host:port. properties are
 // those of a command-config file, or nil. Nothing is sent until the first request.
@@ -45,6 +54,7 @@ func connect(bootstrap string, properties map[string]string, more ...kgo.Opt) (*
 		kgo.SeedBrokers(seeds...),
 		kgo.ClientID(orDefault(properties["client.id"], "gregor-cli")),
 		kgo.RetryTimeout(requestTimeout),
+		kgo.MetadataMinAge(100 * time.Millisecond), // a topic made just now is found at once
 	}
 	fromProps, err := clientOptions(properties)
 	if err != nil {
@@ -54,7 +64,11 @@ func connect(bootstrap string, properties map[string]string, more ...kgo.Opt) (*
 	if err != nil {
 		return nil, fmt.Errorf("connecting to %s: %w", bootstrap, err)
 	}
-	return &cluster{Client: cl, Admin: kadm.NewClient(cl), Seeds: seeds}, nil
+	c := &cluster{Client: cl, Admin: kadm.NewClient(cl), Seeds: seeds, patience: requestTimeout}
+	if ms, err := strconv.Atoi(strings.TrimSpace(properties["default.api.timeout.ms"])); err == nil {
+		c.patience = time.Duration(ms) * time.Millisecond
+	}
+	return c, nil
 }
 
 func orDefault(s, def string) string {

@@ -72,8 +72,9 @@ func topics(ctx context.Context, env *Env) int {
 	run := map[string]func(context.Context, *Env, *cluster, *opt.Values) error{
 		"create": createTopic, "alter": alterTopics, "list": listTopics, "describe": describeTopics, "delete": deleteTopics,
 	}
+	err = c.await(ctx)
 	for _, action := range topicActions {
-		if v.Has(action) {
+		if v.Has(action) && err == nil {
 			err = run[action](ctx, env, c, v)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/gregorhq/gregor/internal/batch"
 	"github.com/gregorhq/gregor/internal/cli"
 	"github.com/gregorhq/gregor/internal/records"
+	"github.com/gregorhq/gregor/internal/vfs"
 )
 
 // runDump runs the tool in dir.
@@ -176,7 +177,7 @@ func TestDumpSkipsRecordMetadata(t *testing.T) {
 	if code != 0 || len(lines) != 4 || lines[3] != want {
 		t.Errorf("code %d, %q", code, out)
 	}
-	out, _, _ = runDump(t, dir, "--max-bytes", strconv.Itoa(len(raw) + 2), "--files", "00000000000000000000.log")
+	out, _, _ = runDump(t, dir, "--max-bytes", strconv.Itoa(len(raw)+2), "--files", "00000000000000000000.log")
 	if strings.Contains(out, "invalid bytes") || strings.Count(out, "\n") != 3 {
 		t.Errorf("with a limit: %q", out)
 	}
@@ -304,14 +305,28 @@ func FuzzDumpLog(f *testing.F) {
 	f.Add(make([]byte, 40), ".timeindex")
 	f.Add([]byte{0, 1, 0, 0}, ".snapshot")
 	f.Add(make([]byte, 40), ".txnindex")
+	v, err := dumpLogTable.Parse([]string{"--print-data-log"})
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, content []byte, suffix string) {
-		dir := t.TempDir()
-		if strings.ContainsAny(suffix, "/\x00,") || len(suffix) > 20 || len(content) > 1<<16 {
+		if strings.ContainsAny(suffix, "/\x00,") || len(content) > 1<<16 {
 			t.Skip()
 		}
-		write(t, dir, "00000000000000000000.log", raw)
-		write(t, dir, "00000000000000000000"+suffix, content)
+		mem := vfs.NewMem()
+		for name, b := range map[string][]byte{".log": raw, suffix: content} {
+			if err := vfs.WriteFileAtomic(mem, "/00000000000000000000"+name, b); err != nil {
+				t.Skip()
+			}
+		}
 		var out, errs bytes.Buffer
-		dumpLog(context.Background(), &cli.Env{Args: []string{"--print-data-log", "--files", filepath.Join(dir, "00000000000000000000"+suffix)}, Out: &out, Err: &errs})
+		d, err := newDumper(&cli.Env{Out: &out, Err: &errs}, v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.fs = mem
+		if err := d.dump([]string{"/00000000000000000000" + suffix}); err == nil && !strings.HasPrefix(out.String(), "Dumping /") {
+			t.Errorf("printed %q", out.String())
+		}
 	})
 }

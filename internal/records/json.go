@@ -1,12 +1,13 @@
 package records
 
 import (
-	"bytes"
 	"encoding/base64"
-	"encoding/json"
+	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/gregorhq/gregor/internal/kafka"
 )
@@ -63,23 +64,56 @@ func jsonBytes(dst []byte, v []byte) []byte {
 	return jsonString(dst, base64.StdEncoding.EncodeToString(v))
 }
 
-// jsonFloat prints whole numbers with one decimal, as Java does.
+// jsonFloat prints a number as Java does: at least one decimal, and a power of ten
+// from 10^7 on and below 10^-3.
 func jsonFloat(dst []byte, v float64) []byte {
-	s := strconv.FormatFloat(v, 'f', -1, 64)
-	if !strings.ContainsAny(s, ".IN") {
-		s += ".0"
+	if a := math.Abs(v); v == 0 || a >= 1e-3 && a < 1e7 {
+		s := strconv.FormatFloat(v, 'f', -1, 64)
+		if !strings.Contains(s, ".") {
+			s += ".0"
+		}
+		return append(dst, s...)
 	}
-	return append(dst, s...)
+	mantissa, exponent, ok := strings.Cut(strconv.FormatFloat(v, 'e', -1, 64), "e")
+	if !ok { // not a number, or infinite
+		return append(dst, mantissa...)
+	}
+	if !strings.Contains(mantissa, ".") {
+		mantissa += ".0"
+	}
+	power := strings.TrimLeft(strings.TrimLeft(exponent, "+-"), "0")
+	if exponent[0] == '-' {
+		power = "-" + power
+	}
+	return append(dst, mantissa+"E"+power...)
 }
 
+// jsonString escapes what JSON demands and nothing else.
 func jsonString(dst []byte, s string) []byte {
-	var buf bytes.Buffer
-	e := json.NewEncoder(&buf)
-	e.SetEscapeHTML(false)
-	if e.Encode(s) != nil { // a string always encodes
-		return append(dst, `""`...)
+	dst = append(dst, '"')
+	for _, r := range s {
+		switch r {
+		case '"', '\\':
+			dst = append(dst, '\\', byte(r))
+		case '\b':
+			dst = append(dst, `\b`...)
+		case '\f':
+			dst = append(dst, `\f`...)
+		case '\n':
+			dst = append(dst, `\n`...)
+		case '\r':
+			dst = append(dst, `\r`...)
+		case '\t':
+			dst = append(dst, `\t`...)
+		default:
+			if r < ' ' {
+				dst = fmt.Appendf(dst, `\u%04X`, r)
+				continue
+			}
+			dst = utf8.AppendRune(dst, r)
+		}
 	}
-	return append(dst, bytes.TrimSuffix(buf.Bytes(), []byte("\n"))...)
+	return append(dst, '"')
 }
 
 func jsonNullableString(dst []byte, s *string) []byte {

@@ -42,6 +42,7 @@ type Table struct {
 type Values struct {
 	table *Table
 	given map[string][]string
+	order []string
 	// Rest holds the words that are not options, in order.
 	Rest []string
 }
@@ -91,6 +92,7 @@ func (t *Table) Parse(args []string) (*Values, error) {
 				return nil, Usagef("Option %s does not take an argument", name)
 			}
 			v.given[o.Name] = append(v.given[o.Name], "")
+			v.order = append(v.order, o.Name)
 			continue
 		}
 		if !hasArg && o.Optional != "" && (i+1 == len(args) || strings.HasPrefix(args[i+1], "-")) {
@@ -107,9 +109,13 @@ func (t *Table) Parse(args []string) (*Values, error) {
 			return nil, Usagef("Found multiple arguments for option %s, but you asked for only one", o.Name)
 		}
 		v.given[o.Name] = append(v.given[o.Name], arg)
+		v.order = append(v.order, o.Name)
 	}
 	return v, nil
 }
+
+// Order returns the names of the options as they came, one an occurrence.
+func (v *Values) Order() []string { return v.order }
 
 // Has says whether the option was on the command line.
 func (v *Values) Has(name string) bool { return len(v.given[name]) > 0 }

@@ -1,0 +1,79 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+// exceptionPackage is where Kafka's tools find the classes of the protocol's errors.
+const exceptionPackage = "org.apache.kafka.common.errors."
+
+// exceptionNames are the classes of the error codes from 1 on. Tools print them in
+// front of a broker's message, and scripts look for them.
+var exceptionNames = strings.Fields(`
+	OffsetOutOfRangeException CorruptRecordException UnknownTopicOrPartitionException InvalidFetchSizeException
+	LeaderNotAvailableException NotLeaderOrFollowerException TimeoutException BrokerNotAvailableException
+	ReplicaNotAvailableException RecordTooLargeException ControllerMovedException OffsetMetadataTooLarge
+	NetworkException CoordinatorLoadInProgressException CoordinatorNotAvailableException NotCoordinatorException
+	InvalidTopicException RecordBatchTooLargeException NotEnoughReplicasException
+	NotEnoughReplicasAfterAppendException InvalidRequiredAcksException IllegalGenerationException
+	InconsistentGroupProtocolException InvalidGroupIdException UnknownMemberIdException
+	InvalidSessionTimeoutException RebalanceInProgressException InvalidCommitOffsetSizeException
+	TopicAuthorizationException GroupAuthorizationException ClusterAuthorizationException
+	InvalidTimestampException UnsupportedSaslMechanismException IllegalSaslStateException
+	UnsupportedVersionException TopicExistsException InvalidPartitionsException InvalidReplicationFactorException
+	InvalidReplicaAssignmentException InvalidConfigurationException NotControllerException InvalidRequestException
+	UnsupportedForMessageFormatException PolicyViolationException OutOfOrderSequenceException
+	DuplicateSequenceException InvalidProducerEpochException InvalidTxnStateException InvalidPidMappingException
+	InvalidTxnTimeoutException ConcurrentTransactionsException TransactionCoordinatorFencedException
+	TransactionalIdAuthorizationException SecurityDisabledException OperationNotAttemptedException
+	KafkaStorageException LogDirNotFoundException SaslAuthenticationException UnknownProducerIdException
+	ReassignmentInProgressException DelegationTokenDisabledException DelegationTokenNotFoundException
+	DelegationTokenOwnerMismatchException UnsupportedByAuthenticationException
+	DelegationTokenAuthorizationException DelegationTokenExpiredException InvalidPrincipalTypeException
+	GroupNotEmptyException GroupIdNotFoundException FetchSessionIdNotFoundException
+	InvalidFetchSessionEpochException ListenerNotFoundException TopicDeletionDisabledException
+	FencedLeaderEpochException UnknownLeaderEpochException UnsupportedCompressionTypeException
+	StaleBrokerEpochException OffsetNotAvailableException MemberIdRequiredException
+	PreferredLeaderNotAvailableException GroupMaxSizeReachedException FencedInstanceIdException
+	EligibleLeadersNotAvailableException ElectionNotNeededException NoReassignmentInProgressException
+	GroupSubscribedToTopicException InvalidRecordException UnstableOffsetCommitException
+	ThrottlingQuotaExceededException ProducerFencedException ResourceNotFoundException DuplicateResourceException
+	UnacceptableCredentialException InconsistentVoterSetException InvalidUpdateVersionException
+	FeatureUpdateFailedException PrincipalDeserializationException SnapshotNotFoundException
+	PositionOutOfRangeException UnknownTopicIdException DuplicateBrokerRegistrationException
+	BrokerIdNotRegisteredException InconsistentTopicIdException InconsistentClusterIdException
+	TransactionalIdNotFoundException FetchSessionTopicIdException IneligibleReplicaException
+	NewLeaderElectedException OffsetMovedToTieredStorageException FencedMemberEpochException
+	UnreleasedInstanceIdException UnsupportedAssignorException StaleMemberEpochException
+	MismatchedEndpointTypeException UnsupportedEndpointTypeException UnknownControllerIdException
+	UnknownSubscriptionIdException TelemetryTooLargeException InvalidRegistrationException
+	TransactionAbortableException InvalidRecordStateException ShareSessionNotFoundException
+	InvalidShareSessionEpochException FencedStateEpochException InvalidVoterKeyException DuplicateVoterException
+	VoterNotFoundException InvalidRegularExpression RebootstrapRequiredException StreamsInvalidTopologyException
+	StreamsInvalidTopologyEpochException StreamsTopologyFencedException ShareSessionLimitReachedException
+`)
+
+// exceptionName is the full name of an error code's class.
+func exceptionName(code int16) string {
+	if code < 1 || int(code) > len(exceptionNames) {
+		return exceptionPackage + "UnknownServerException"
+	}
+	return exceptionPackage + exceptionNames[code-1]
+}
+
+// exception is an error as a tool of Kafka prints it: a broker's error with its
+// class, and any other by its reason.
+func exception(err error) string {
+	var ke *kerr.Error
+	switch {
+	case errors.As(err, &ke):
+		return exceptionName(ke.Code) + ": " + reason(err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return exceptionPackage + "TimeoutException: " + reason(err)
+	}
+	return reason(err)
+}
