@@ -47,23 +47,21 @@ type Broker struct {
 
 // inProcessAddr is the address on a network inside the process, where every broker
 // has a network of its own.
-const inProcessAddr = "127.0.0.1:9092"
+const (
+	inProcessAddr       = "127.0.0.1:9092"
+	inProcessController = "127.0.0.1:9093"
+)
 
 // Open prepares the node: it checks the configuration, takes the directory's lock,
 // formats it if need be, and binds the listener. It fails when another process uses
 // the directory or the port. Call Start next, and Close in any case.
 func Open(cfg Config) (*Broker, error) {
 	b := &Broker{net: netx.OS()}
-	addr := fmt.Sprintf("127.0.0.1:%d", cfg.Port)
+	addr, controller := fmt.Sprintf("127.0.0.1:%d", cfg.Port), inProcessController
 	if cfg.InProcess {
 		b.net, addr = netx.NewMem(clock.Real()), inProcessAddr
-	}
-	if !cfg.InProcess && cfg.Port == 0 {
-		free, err := freePort(b.net)
-		if err != nil {
-			return nil, fmt.Errorf("finding a free port: %w", err)
-		}
-		addr = free
+	} else if err := freePorts(b.net, &addr, &controller, cfg.Port != 0); err != nil {
+		return nil, fmt.Errorf("finding a free port: %w", err)
 	}
 	files, dir := vfs.FS(vfs.OS()), cfg.Dir
 	if dir == "" {
@@ -71,10 +69,10 @@ func Open(cfg Config) (*Broker, error) {
 	}
 	props := map[string]string{
 		"process.roles": "broker,controller", "node.id": "1",
-		"listeners":                                "PLAINTEXT://" + addr + ",CONTROLLER://127.0.0.1:0",
+		"listeners":                                "PLAINTEXT://" + addr + ",CONTROLLER://" + controller,
 		"advertised.listeners":                     "PLAINTEXT://" + addr,
 		"controller.listener.names":                "CONTROLLER",
-		"controller.quorum.voters":                 "1@127.0.0.1:9093",
+		"controller.quorum.voters":                 "1@" + controller,
 		"log.dirs":                                 dir,
 		"offsets.topic.replication.factor":         "1",
 		"transaction.state.log.replication.factor": "1",
@@ -100,13 +98,25 @@ func Open(cfg Config) (*Broker, error) {
 	return b, nil
 }
 
-// freePort asks the system for a port that nobody listens on.
-func freePort(n netx.Net) (string, error) {
-	l, err := n.Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// freePorts asks the system for ports that nobody listens on: for the controller,
+// and for clients unless that one is given.
+func freePorts(n netx.Net, addr, controller *string, given bool) error {
+	wanted := []*string{controller, addr}
+	if given {
+		wanted = wanted[:1]
 	}
-	return l.Addr().String(), l.Close()
+	// All are taken before one is given back, so that they differ.
+	var errs []error
+	for _, w := range wanted {
+		l, err := n.Listen(context.Background(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		defer l.Close()
+		*w = l.Addr().String()
+	}
+	return errors.Join(errs...)
 }
 
 func format(files vfs.FS, cfg *config.Broker) error {

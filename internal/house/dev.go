@@ -18,6 +18,7 @@ import (
 	"github.com/gregorhq/gregor/internal/config"
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/log4j"
+	"github.com/gregorhq/gregor/internal/netx"
 	"github.com/gregorhq/gregor/internal/node"
 	"github.com/gregorhq/gregor/internal/storage"
 	"github.com/gregorhq/gregor/internal/vfs"
@@ -51,7 +52,11 @@ func dev(ctx context.Context, env *cli.Env) int {
 		fmt.Fprintf(env.Err, "gregor dev: %v\n%s", err, devUsage)
 		return 2
 	}
-	cfg, err := devConfig(port, v.Get("data"), v.All("override"))
+	var cfg *config.Broker
+	controller, err := controllerPort(ctx, port)
+	if err == nil {
+		cfg, err = devConfig(port, controller, v.Get("data"), v.All("override"))
+	}
 	if err == nil {
 		err = formatOnce(cfg)
 	}
@@ -67,15 +72,33 @@ func dev(ctx context.Context, env *cli.Env) int {
 	return runNode(ctx, env, cfg, slog.New(log4j.NewHandler(env.Out, slog.LevelInfo)), nil)
 }
 
+// controllerPort is the port above the clients', or a free one where that is taken:
+// nobody but this node and tools that ask for it connect to the controller.
+func controllerPort(ctx context.Context, port int) (int, error) {
+	for _, try := range []int{port + 1, 0} {
+		l, err := netx.OS().Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", try))
+		if err != nil {
+			continue
+		}
+		_, text, err := net.SplitHostPort(l.Addr().String())
+		if err = errors.Join(err, l.Close()); err != nil {
+			return 0, err
+		}
+		return strconv.Atoi(text)
+	}
+	return 0, errors.New("no port is free on 127.0.0.1 for the controller")
+}
+
 // devConfig is one combined node on loopback whose internal topics need no others.
-func devConfig(port int, data string, overrides []string) (*config.Broker, error) {
+func devConfig(port, controller int, data string, overrides []string) (*config.Broker, error) {
 	props := config.Properties{
 		{Key: "process.roles", Value: "broker,controller"},
 		{Key: "node.id", Value: "1"},
-		{Key: "listeners", Value: fmt.Sprintf("PLAINTEXT://127.0.0.1:%d,CONTROLLER://127.0.0.1:0", port)},
+		{Key: "listeners", Value: fmt.Sprintf("PLAINTEXT://127.0.0.1:%d,CONTROLLER://127.0.0.1:%d", port, controller)},
+		{Key: "listener.security.protocol.map", Value: "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT"},
 		{Key: "advertised.listeners", Value: fmt.Sprintf("PLAINTEXT://localhost:%d", port)},
 		{Key: "controller.listener.names", Value: "CONTROLLER"},
-		{Key: "controller.quorum.voters", Value: "1@127.0.0.1:9093"},
+		{Key: "controller.quorum.voters", Value: fmt.Sprintf("1@127.0.0.1:%d", controller)},
 		{Key: "log.dirs", Value: data},
 		{Key: "offsets.topic.replication.factor", Value: "1"},
 		{Key: "transaction.state.log.replication.factor", Value: "1"},
