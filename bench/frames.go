@@ -162,15 +162,14 @@ func fetched(frame []byte) ([]byte, int64, error) {
 	if resp.ErrorCode != 0 {
 		return nil, 0, fmt.Errorf("the broker answered error %d", resp.ErrorCode)
 	}
-	for _, t := range resp.Topics {
-		for _, p := range t.Partitions {
-			if p.ErrorCode != 0 {
-				return nil, 0, fmt.Errorf("the broker answered error %d for %s-%d", p.ErrorCode, t.Topic, p.Partition)
-			}
-			return p.RecordBatches, p.HighWatermark, nil
-		}
+	if len(resp.Topics) == 0 || len(resp.Topics[0].Partitions) == 0 {
+		return nil, 0, nil
 	}
-	return nil, 0, nil
+	t, p := &resp.Topics[0], &resp.Topics[0].Partitions[0]
+	if p.ErrorCode != 0 {
+		return nil, 0, fmt.Errorf("the broker answered error %d for %s-%d", p.ErrorCode, t.Topic, p.Partition)
+	}
+	return p.RecordBatches, p.HighWatermark, nil
 }
 
 // nextOffset walks the whole batches of b and returns the offset after the last

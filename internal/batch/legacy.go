@@ -36,13 +36,6 @@ type legacyMessage struct {
 
 func (m *legacyMessage) codec() Codec { return Codec(m.attributes & attrCodecMask) }
 
-func (m *legacyMessage) timestampType() TimestampType {
-	if m.magic == MagicV0 {
-		return CreateTime
-	}
-	return TimestampType(m.attributes & attrLogAppendTime >> 3)
-}
-
 // crcOK compares the message with its checksum.
 func (m *legacyMessage) crcOK() bool {
 	return crc32.ChecksumIEEE(m.raw[posMagic:]) == be.Uint32(m.raw[legacyPosCRC:])

@@ -90,6 +90,9 @@ func (op *produceOp) append(ap *replica.Appender) {
 	ap.TransactionVersion, ap.Guard = -1, producer.NoGuard
 	ap.NowMs = op.api.Clock.Now().UnixMilli()
 	internal := op.req.Header.ClientIDString() == adminClientID
+	if op.txnID != nil {
+		op.verify(ap.NowMs)
+	}
 	for i := range op.topics {
 		t := &op.topics[i]
 		for j := t.first; j < t.end; j++ {
@@ -107,13 +110,11 @@ func (op *produceOp) append(ap *replica.Appender) {
 				part.fail(kafka.InvalidRecord)
 				continue
 			}
-			if transactional(part.records) {
-				// There is no transaction coordinator that could confirm that the partition
-				// belongs to the transaction. This answer makes clients try again.
-				part.fail(kafka.NotEnoughReplicas)
-				part.message = "Unable to verify the partition has been added to the transaction. Underlying error: COORDINATOR_NOT_AVAILABLE"
+			if part.txnErr != nil {
+				part.fail(part.txnErr)
 				continue
 			}
+			ap.Guard = part.guard
 			op.pending.Add(1)
 			if ap.Append(p, part.records, &part.slot) {
 				op.pending.Add(-1)

@@ -7,18 +7,23 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/gregorhq/gregor/internal/coord"
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/server"
+	"github.com/gregorhq/gregor/internal/txn"
 )
 
 // initProducerID is API key 22, versions 0 to 5. An idempotent producer gets an id that
-// was never handed out before; nothing about it is kept here. A transactional producer
-// is told that there is no coordinator, which it retries.
+// was never handed out before; nothing about it is kept here. What a transactional
+// producer gets is decided by its coordinator.
 func (a *API) initProducerID(r *server.Request) {
 	var req kmsg.InitProducerIDRequest
 	if err := r.Decode(&req); err != nil {
 		r.CloseConn(fmt.Errorf("InitProducerId v%d: %w", r.Header.Version, err))
 		return
+	}
+	if req.Version < 3 {
+		req.ProducerID, req.ProducerEpoch = -1, -1
 	}
 	resp := kmsg.InitProducerIDResponse{Version: req.Version, ProducerID: -1, ProducerEpoch: -1}
 	switch {
@@ -27,7 +32,16 @@ func (a *API) initProducerID(r *server.Request) {
 	case req.TransactionalID != nil && *req.TransactionalID == "":
 		resp.ErrorCode = kafka.InvalidRequest.Num()
 	case req.TransactionalID != nil:
-		resp.ErrorCode = kafka.CoordinatorNotAvailable.Num()
+		a.txnDo(*req.TransactionalID, func(m *txn.Machine, nowMs int64, to coord.Token) coord.Outcome {
+			return m.InitProducerID(nowMs, to, &req)
+		}, func(answer kmsg.Response, err error) {
+			if err != nil {
+				resp.ErrorCode = kafka.NumOf(err)
+				answer = &resp
+			}
+			r.Reply(answer)
+		})
+		return
 	default:
 		a.data.ids.next(a, func(id int64, err error) {
 			if err != nil {

@@ -8,10 +8,12 @@ import (
 
 	"github.com/gregorhq/gregor/internal/clock"
 	"github.com/gregorhq/gregor/internal/config"
+	"github.com/gregorhq/gregor/internal/group"
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/metadata"
 	"github.com/gregorhq/gregor/internal/replica"
 	"github.com/gregorhq/gregor/internal/rsm"
+	"github.com/gregorhq/gregor/internal/txn"
 	"github.com/gregorhq/gregor/internal/vfs"
 )
 
@@ -34,6 +36,9 @@ type API struct {
 	Image      func() *metadata.Image
 	WaitFor    func(ctx context.Context, endOffset kafka.Offset) error
 	Controller Controller
+	// Groups coordinates the groups whose partition of __consumer_offsets this broker
+	// leads.
+	Groups *rsm.Coordinator[*group.Machine]
 	// Quorum is the quorum's engine on this node, nil where there is none.
 	Quorum Quorum
 	// Config returns the current configuration: a dynamic change makes a new value.
@@ -45,6 +50,11 @@ type API struct {
 	Log   *slog.Logger
 	// LogLevel is the level that Log's handler obeys, nil if it cannot be changed.
 	LogLevel *slog.LevelVar
+
+	// Transactions is the transaction coordinator, TxnGroups what transactions need of
+	// the group coordinator; nil where there is none.
+	Transactions *rsm.Coordinator[*txn.Machine]
+	TxnGroups    TxnGroups
 
 	data  dataPlane
 	admin adminPlane

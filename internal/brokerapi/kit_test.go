@@ -48,6 +48,10 @@ type kit struct {
 	img   atomic.Pointer[metadata.Image]
 	ids   fakeController
 	off   int64
+	// verify turns on the verification of transactional writes; setUp, when not nil, is
+	// called before the doors are opened.
+	verify bool
+	setUp  func(*API)
 }
 
 // fakeController allocates producer ids and knows nothing else.
@@ -130,7 +134,8 @@ func (k *kit) open() {
 	var reps *replica.Manager
 	logs, err := log.Open(context.Background(), log.Options{
 		FS: k.fs, Clock: k.clock, Logger: quiet, Dirs: k.cfg.LogDirs, NodeID: 1, ClusterID: "Y2x1c3Rlci1vZi10ZXN0cw", Manual: true,
-		TopicConfig: func(string) config.Topic { c, _ := k.cfg.TopicConfig(nil); return c },
+		TopicConfig:        func(string) config.Topic { c, _ := k.cfg.TopicConfig(nil); return c },
+		VerifyTransactions: k.verify,
 		OnOffline: func(dir string, _ kafka.UUID, _ error) {
 			if reps != nil {
 				reps.DirFailed(dir)
@@ -149,6 +154,9 @@ func (k *kit) open() {
 	k.api = &API{
 		NodeID: 1, ClusterID: "Y2x1c3Rlci1vZi10ZXN0cw", Replicas: reps, Image: k.img.Load, Controller: &k.ids,
 		Config: func() *config.Broker { return k.cfg }, FS: k.fs, Clock: k.clock, Wheel: k.wheel, Log: quiet,
+	}
+	if k.setUp != nil {
+		k.setUp(k.api)
 	}
 	k.srv, err = server.New(server.Config{
 		Net: k.net, Clock: k.clock, Log: quiet, ConnectionsMaxIdle: -1, NoSendfile: true, FirstRequestMaxBytes: 100 << 20,

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gregorhq/gregor/internal/batch"
 	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/producer"
 	"github.com/gregorhq/gregor/internal/replica"
 	"github.com/gregorhq/gregor/internal/server"
 )
@@ -28,6 +29,9 @@ type producePart struct {
 	p         *replica.Partition
 	slot      replica.AppendSlot
 	message   string // for clients, "" for none
+	// guard is that of the verification of a transactional batch, txnErr why it failed.
+	guard  producer.Guard
+	txnErr error
 }
 
 // produceTopic is one topic of a Produce request: parts[first:end].

@@ -20,7 +20,7 @@ const referencePage = "../../docs/compat/apis.md"
 func TestReferencePage(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("# Requests and their versions\n\nWhat a broker listener announces and serves, beside what Apache Kafka 4.4 serves. Older versions than Kafka's are those that\nKafka 4.0 removed (KIP-896). The page is generated from the table of handlers: `go test ./internal/brokerapi -run ReferencePage -update`.\n\n| key | request | gregor | Kafka 4.4 |\n|---|---|---|---|\n")
-	served := newKit(t, nil).api.Table()
+	served := newTxnKit(t, 2, nil).api.Table()
 	for _, api := range wire.APIs() {
 		ours := "-"
 		if e, ok := served[api.Key]; ok {

@@ -20,5 +20,9 @@ func (a *API) Table() server.Table {
 	add(35, 0, 5, a.describeLogDirs)
 	// The admin plane.
 	a.adminTable(add)
+	// The transaction plane.
+	a.txnTable(add)
+	// The group plane.
+	a.groupTable(add)
 	return t
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// quotaKeeper makes a fake broker keep quotas and credentials.
+// quotaKeeper makes a fake broker keep quotas and credentials. fakeNode.mu guards it.
 type quotaKeeper struct {
 	entries     []kmsg.DescribeClientQuotasResponseEntry
 	asked       []string // the filters that came, as type/match/name
@@ -87,6 +87,8 @@ func TestQuotasAreAlteredAndDescribed(t *testing.T) {
 		{line: "--alter --ip 10.0.0.1 --add-config connection_creation_rate=5", out: "Completed updating config for ip 10.0.0.1.\n"},
 		{line: "--describe --entity-type ips", out: "Quota configs for ip '10.0.0.1' are connection_creation_rate=5.0\n"},
 	})
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	for _, want := range []string{"user/EXACT/u1", "client-id/DEFAULT/", "client-id/ANY/", "client-id/EXACT/c1", "ip/ANY/"} {
 		if !slices.Contains(k.asked, want) {
 			t.Errorf("never asked for %s, but for %v", want, k.asked)
@@ -104,10 +106,13 @@ func TestCredentialsAreSalted(t *testing.T) {
 		{line: "--describe --user u2"},
 		{line: "--alter --user u1 --delete-config SCRAM-SHA-512", out: "Completed updating config for user u1.\n"},
 	})
-	if len(k.upserted) != 1 || len(k.deletedCred) != 1 {
-		t.Fatalf("%d upserted, deleted %v", len(k.upserted), k.deletedCred)
+	f.mu.Lock()
+	upserted, deleted := k.upserted, k.deletedCred
+	f.mu.Unlock()
+	if len(upserted) != 1 || len(deleted) != 1 {
+		t.Fatalf("%d upserted, deleted %v", len(upserted), deleted)
 	}
-	up := k.upserted[0]
+	up := upserted[0]
 	want, err := pbkdf2.Key(sha512.New, "pa=ss", up.Salt, 8192, 64)
 	if err != nil || len(up.Salt) < 16 || !bytes.Equal(up.SaltedPassword, want) || up.Mechanism != 2 {
 		t.Errorf("%+v", up)

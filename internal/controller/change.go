@@ -12,9 +12,9 @@ import (
 type election int
 
 const (
-	// electOnline keeps the leader if it is eligible and takes the first eligible
+	// The zero value keeps the leader if it is eligible and takes the first eligible
 	// replica otherwise.
-	electOnline election = iota
+	_ election = iota
 	// electPreferred takes the preferred replica if it is eligible.
 	electPreferred
 	// electUnclean takes any live replica when none is eligible; records that only

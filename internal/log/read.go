@@ -74,8 +74,7 @@ func (l *Log) Read(offset int64, maxBytes int, upTo int64, minOne bool) (Data, e
 	for try := 0; ; try++ {
 		gen := l.gen.Load()
 		if gen%2 == 1 {
-			l.mu.Lock()   // wait for the truncation
-			l.mu.Unlock() //nolint:staticcheck // nothing to do in between
+			l.awaitTruncation()
 			continue
 		}
 		d, seg, err := l.readOnce(offset, maxBytes, upTo, minOne)
@@ -247,4 +246,11 @@ func (l *Log) cut(seg *segment, p place, limit, bound int64, minOne bool) (stop,
 		}
 	}
 	return stop, next, nil
+}
+
+// awaitTruncation returns when the truncation that is under way is done; its holder
+// has l.mu.
+func (l *Log) awaitTruncation() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/gregorhq/gregor/internal/log4j"
 	"github.com/gregorhq/gregor/internal/publish"
 	"github.com/gregorhq/gregor/internal/quorum/raft"
-	"github.com/gregorhq/gregor/internal/replica"
 	"github.com/gregorhq/gregor/internal/rsm"
 	"github.com/gregorhq/gregor/internal/storage"
 )
@@ -52,18 +51,13 @@ func (n *Node) openQuorum() error {
 // build connects the parts that own no files.
 func (n *Node) build() {
 	cfg := n.static
-	if n.is(roleBroker) {
-		n.replicas = replica.New(replica.Options{
-			NodeID: cfg.NodeID, Logs: n.logs, Clock: n.deps.Clock, Wheel: n.wheel, Config: cfg,
-			Logger: log4j.Named(n.log, "kafka.server.ReplicaManager", fmt.Sprintf("ReplicaManager broker=%d", cfg.NodeID)),
-		})
-	}
 	n.snapshots = publish.NewSnapshots(n.engine, n.deps.Clock,
 		log4j.Named(n.log, "org.apache.kafka.image.publisher.SnapshotGenerator", fmt.Sprintf("SnapshotGenerator id=%d", cfg.NodeID)),
 		cfg.MetadataLogMaxRecordBytesBetweenSnapshots, time.Duration(cfg.MetadataLogMaxSnapshotIntervalMs)*time.Millisecond)
 	publishers := []publish.Publisher{dynamicConfig{n}}
 	if n.replicas != nil {
-		publishers = append(publishers, replicas{n.replicas})
+		// Coordinators follow the partitions that they live in.
+		publishers = append(publishers, replicas{n.replicas}, groups{n.groups}, transactions{n.transactions})
 	}
 	publishers = append(publishers, n.snapshots)
 	n.loader = publish.New(
@@ -135,7 +129,6 @@ func (n *Node) newDoors() {
 func (n *Node) connectDoors() {
 	b := n.broker
 	b.ClusterID = n.logs.ClusterID()
-	b.Replicas = n.replicas
 	b.Image, b.WaitFor = n.loader.Current, n.loader.WaitFor
 	b.Controller = n.controller
 	b.Quorum = n.engine

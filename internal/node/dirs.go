@@ -63,6 +63,7 @@ func (n *Node) openLogs(ctx context.Context) error {
 		RecoveryThreads:         cfg.NumRecoveryThreadsPerDataDir,
 		ProducerIDExpirationMs:  cfg.ProducerIDExpirationMs,
 		TransactionMaxTimeoutMs: cfg.TransactionMaxTimeoutMs,
+		VerifyTransactions:      cfg.TransactionPartitionVerificationEnable,
 	})
 	return err
 }

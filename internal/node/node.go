@@ -13,6 +13,7 @@ import (
 	"github.com/gregorhq/gregor/internal/clock"
 	"github.com/gregorhq/gregor/internal/config"
 	"github.com/gregorhq/gregor/internal/controllerapi"
+	"github.com/gregorhq/gregor/internal/group"
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/log"
 	"github.com/gregorhq/gregor/internal/log4j"
@@ -23,6 +24,7 @@ import (
 	"github.com/gregorhq/gregor/internal/replica"
 	"github.com/gregorhq/gregor/internal/rsm"
 	"github.com/gregorhq/gregor/internal/server"
+	"github.com/gregorhq/gregor/internal/txn"
 	"github.com/gregorhq/gregor/internal/vfs"
 )
 
@@ -58,11 +60,14 @@ type Node struct {
 	loader     *publish.Loader
 	snapshots  *publish.Snapshots
 	replicas   *replica.Manager // nil without the broker role
-	server     *server.Server
-	broker     *brokerapi.API
-	ctlAPI     *controllerapi.API
-	lifecycle  *lifecycle // nil without the broker role
-	scheduler  *scheduler
+	// The coordinators, nil without the broker role.
+	groups       *rsm.Coordinator[*group.Machine]
+	transactions *rsm.Coordinator[*txn.Machine]
+	server       *server.Server
+	broker       *brokerapi.API
+	ctlAPI       *controllerapi.API
+	lifecycle    *lifecycle // nil without the broker role
+	scheduler    *scheduler
 
 	// bootstrap are the records of bootstrap.checkpoint.
 	bootstrap []records.Message
@@ -106,6 +111,9 @@ func (n *Node) prepare(ctx context.Context) error {
 	n.newDoors()
 	if err := n.openLogs(ctx); err != nil {
 		return err
+	}
+	if n.is(roleBroker) {
+		n.newPartitions()
 	}
 	if err := n.listen(ctx); err != nil {
 		return err
@@ -274,6 +282,11 @@ func (n *Node) Close(ctx context.Context) error {
 			n.lifecycle.controlledShutdown(ctx)
 		}
 		epoch = n.lifecycle.brokerEpoch()
+	}
+	if n.groups != nil {
+		// Requests that wait for a coordinator would hold their connections open.
+		n.transactions.Close()
+		n.groups.Close()
 	}
 	keep(n.server.Stop(ctx))
 	n.cancel(errStopping)

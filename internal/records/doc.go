@@ -18,4 +18,6 @@
 package records
 
 //go:generate go run ./gen -schema schema/metadata.txt -out metadata.gen.go -registry newMetadata
+//go:generate go run ./gen -schema schema/coordinator_keys.txt -out coordinatorkeys.gen.go -registry newCoordinatorKey
+//go:generate go run ./gen -schema schema/coordinator_values.txt -out coordinatorvalues.gen.go -registry newCoordinatorValue
 //go:generate go run ./gen -schema schema/control.txt -out control.gen.go -registry newControl

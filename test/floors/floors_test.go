@@ -2,7 +2,6 @@ package floors
 
 import (
 	"encoding/json"
-	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -306,6 +305,6 @@ func TestMindsRefuseTheWorld(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !slices.Contains(refusedInMinds, path) {
-		t.Fatal(fmt.Sprintf("%s is not refused", path))
+		t.Fatalf("%s is not refused", path)
 	}
 }

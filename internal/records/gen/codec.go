@@ -55,7 +55,7 @@ func (m *message) flexExpr() string {
 }
 
 func (g *gen) writeField(m *message, f *field) {
-	n, flex := "m."+goName(f.name), m.flexExpr()
+	n, flex := "m."+f.goName(), m.flexExpr()
 	if f.array {
 		null := "false"
 		if f.nullable {
@@ -85,7 +85,13 @@ func (g *gen) writeValue(f *field, expr, flex string, nullable bool) {
 	case "bool", "int8", "int16", "uint16", "int32", "int64", "float64":
 		g.p("dst = append%s(dst, %s)", title(f.typ), expr)
 	default:
+		if nullable {
+			g.p("dst = appendBool(dst, %s != nil)\nif %s != nil {", expr, expr)
+		}
 		g.p("dst = %s.appendBody(dst, v)", expr)
+		if nullable {
+			g.p("}")
+		}
 	}
 }
 
@@ -120,7 +126,7 @@ func (g *gen) reader(m *message, s *structDef) {
 }
 
 func (g *gen) readField(m *message, f *field, src string) {
-	n, flex := "m."+goName(f.name), m.flexExpr()
+	n, flex := "m."+f.goName(), m.flexExpr()
 	if !f.array {
 		g.readValue(f, n, src, flex, f.nullable)
 		return
@@ -154,7 +160,13 @@ func (g *gen) readValue(f *field, expr, src, flex string, nullable bool) {
 	case "bool", "int8", "int16", "uint16", "int32", "int64", "float64", "uuid":
 		g.p("%s = %s.%s()", expr, src, f.typ)
 	default:
+		if nullable {
+			g.p("if %s = nil; %s.uvarint() != 0 {\n%s = &%s{}\n%s.setDefaults()", expr, src, expr, f.typ, expr)
+		}
 		g.p("%s.readBody(%s, v)", expr, ref(src))
+		if nullable {
+			g.p("}")
+		}
 	}
 }
 

@@ -18,7 +18,7 @@ func (g *gen) json(s *structDef) {
 }
 
 func (g *gen) jsonField(f *field) {
-	n := "m." + goName(f.name)
+	n := "m." + f.goName()
 	g.p("dst = j.key(dst, %q)", jsonName(f.name))
 	if !f.array {
 		g.jsonValue(f, n, f.nullable)
@@ -55,7 +55,13 @@ func (g *gen) jsonValue(f *field, expr string, nullable bool) {
 			fn = "jsonNullableString"
 		}
 	default:
+		if nullable {
+			g.p("if %s == nil {\ndst = append(dst, \"null\"...)\n} else {", expr)
+		}
 		g.p("dst = %s.appendJSON(dst, v)", expr)
+		if nullable {
+			g.p("}")
+		}
 		return
 	}
 	g.p("%s", fmt.Sprintf("dst = %s(dst, %s)", fn, expr))

@@ -27,6 +27,7 @@ type structDef struct {
 
 type field struct {
 	name        string // Kafka's spelling
+	alias       string // the Go name, "" to derive it from name
 	typ         string // element type for arrays
 	array       bool
 	first, last int // versions that have the field
@@ -126,6 +127,9 @@ func (m *message) parseField(l line) (*field, error) {
 		switch {
 		case w[i] == "nullable":
 			f.nullable = true
+		case w[i] == "go" && i+1 < len(w):
+			i++
+			f.alias = w[i]
 		case w[i] == "default" && i+1 < len(w):
 			i++
 			f.def = w[i]

@@ -16,8 +16,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -57,7 +57,11 @@ func run(args []string) error {
 // walk calls fn for every line. Lines that a line-oriented tool cannot carry, those
 // with a carriage return or a NUL, are left out on both sides.
 func walk(fn func(file string, line []byte) error) error {
-	root := filepath.Join(runtime.GOROOT())
+	out, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		return fmt.Errorf("finding the Go distribution: %w", err)
+	}
+	root := strings.TrimSpace(string(out))
 	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() || !strings.HasSuffix(path, ".go") {
 			return err

@@ -1,0 +1,67 @@
+package broker_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// TestConsumeTransformProduceExactlyOnce: records go from one topic to another in
+// transactions that commit the consumed offsets with them, every third of which is
+// aborted and done again; a reader of committed records sees each value once.
+func TestConsumeTransformProduceExactlyOnce(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), groupTimeout)
+	defer cancel()
+	b := startBroker(t, ctx, "")
+	defer b.Close()
+	p := newClient(t, b)
+	defer p.Close()
+	const n = 50
+	produce(t, ctx, p, "in", 0, n)
+
+	s, err := kgo.NewGroupTransactSession(kgo.SeedBrokers(b.Addr()), kgo.Dialer(b.Dial), kgo.AllowAutoTopicCreation(),
+		kgo.TransactionalID("copier"), kgo.ConsumerGroup("copiers"), kgo.ConsumeTopics("in"),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for done, round := 0, 0; done < n; round++ {
+		f := s.PollRecords(ctx, 7)
+		if err := ctx.Err(); err != nil {
+			t.Fatalf("%d of %d records, then %v", done, n, err)
+		}
+		if err := s.Begin(); err != nil {
+			t.Fatal(err)
+		}
+		k := 0
+		f.EachRecord(func(r *kgo.Record) {
+			k++
+			s.Produce(ctx, &kgo.Record{Topic: "out", Value: r.Value}, nil)
+		})
+		committed, err := s.End(ctx, kgo.TransactionEndTry(round%3 != 2))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if committed {
+			done += k
+		}
+	}
+
+	r := newClient(t, b, kgo.ConsumeTopics("out"), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	defer r.Close()
+	seen := map[string]int{}
+	for len(seen) < n {
+		r.PollFetches(ctx).EachRecord(func(r *kgo.Record) { seen[string(r.Value)]++ })
+		if err := ctx.Err(); err != nil {
+			t.Fatalf("%d of %d values, then %v", len(seen), n, err)
+		}
+	}
+	for i := range n {
+		if seen[fmt.Sprint(i)] != 1 {
+			t.Errorf("value %d came %d times", i, seen[fmt.Sprint(i)])
+		}
+	}
+}

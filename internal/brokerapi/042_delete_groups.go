@@ -1,0 +1,43 @@
+package brokerapi
+
+import (
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/gregorhq/gregor/internal/coord"
+	"github.com/gregorhq/gregor/internal/group"
+	"github.com/gregorhq/gregor/internal/server"
+)
+
+// deleteGroups is API key 42, versions 0 to 2: groups without members are removed with
+// their offsets (KIP-229).
+func (a *API) deleteGroups(r *server.Request) {
+	req := kmsg.NewPtrDeleteGroupsRequest()
+	if !decode(r, req) {
+		return
+	}
+	client := clientOf(r)
+	r.ReleaseBody()
+	var names []string
+	for _, g := range req.Groups {
+		if !slices.Contains(names, g) {
+			names = append(names, g)
+		}
+	}
+	resp := kmsg.NewPtrDeleteGroupsResponse()
+	resp.Groups = make([]kmsg.DeleteGroupsResponseGroup, len(names))
+	perGroup(a, names, func(i int) func(*group.Machine, int64, coord.Token) coord.Outcome {
+		one := *req
+		one.Groups = names[i : i+1 : i+1]
+		return func(m *group.Machine, nowMs int64, to coord.Token) coord.Outcome {
+			return m.DeleteGroups(nowMs, to, client, &one)
+		}
+	}, func(i int, got kmsg.Response, err error) {
+		if err == nil {
+			resp.Groups[i] = got.(*kmsg.DeleteGroupsResponse).Groups[0]
+			return
+		}
+		resp.Groups[i].Group, resp.Groups[i].ErrorCode = names[i], coordinatorCode(err).Num()
+	}, func() { r.Reply(resp) })
+}

@@ -1,0 +1,299 @@
+package rsm
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gregorhq/gregor/internal/coord"
+	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/vfs"
+)
+
+var alone, two = []int32{1}, []int32{1, 2}
+
+// TestOutcomeFollowsTheCommit: replies, effects and Committed come when the high
+// watermark has passed the records, in the order of the log; operations in between
+// see the state as it will be.
+func TestOutcomeFollowsTheCommit(t *testing.T) {
+	k := newToyKit(t, two, nil)
+	k.active()
+	first, second := k.do(set("a", "1")), k.do(set("b", "2"))
+	k.none(first)
+	k.want(k.do(get("a", false)), "1", nil)
+	read := k.do(get("b", true))
+	k.none(read)
+	k.follow(1)
+	k.want(first, "set", nil)
+	k.none(second)
+	k.none(read)
+	k.follow(2)
+	k.want(second, "set", nil)
+	k.want(read, "2", nil)
+	if got := k.events.since(1); got != "committed a, committed b" {
+		t.Errorf("events: %s", got)
+	}
+	if a, b := <-k.effects, <-k.effects; a != "a" || b != "b" {
+		t.Errorf("effects %v, %v", a, b)
+	}
+}
+
+// TestReplyAtOnceOnASingleReplica: nothing has to wait where the append is the commit.
+func TestReplyAtOnceOnASingleReplica(t *testing.T) {
+	k := newToyKit(t, alone, nil)
+	k.active()
+	k.want(k.do(set("a", "1")), "set", nil)
+	k.want(k.do(get("a", true)), "1", nil)
+}
+
+// TestAppendFailureLeavesNoTrace: a batch that the log refuses is not replayed; the
+// machine says what its client is told, and the shard goes on.
+func TestAppendFailureLeavesNoTrace(t *testing.T) {
+	k := newToyKit(t, alone, nil)
+	k.active()
+	k.want(k.do(set("a", strings.Repeat("x", 2<<20))), "", kafka.MessageTooLarge)
+	k.want(k.do(get("a", true)), "", nil)
+	k.want(k.do(set("a", "1")), "set", nil)
+	if got := k.events.since(1); got != "append failed a MESSAGE_TOO_LARGE, committed a" {
+		t.Errorf("events: %s", got)
+	}
+	k.sync() // effects follow the reply
+	if n := len(k.effects); n != 1 {
+		t.Errorf("%d effects ran", n)
+	}
+}
+
+// TestSplitOutcome: work that may be split goes into as many batches as it takes; its
+// outcome follows the last one.
+func TestSplitOutcome(t *testing.T) {
+	k := newToyKit(t, two, nil)
+	k.active()
+	many := func(split bool) Op[*toy] {
+		return func(_ *toy, _ int64, to coord.Token) coord.Outcome {
+			o := coord.Answer(to, text("set"))
+			o.Split, o.Op = split, "many"
+			for i := range 5 {
+				o.Records = append(o.Records, coord.Record{Key: fmt.Append(nil, "k", i), Value: make([]byte, 400<<10)})
+			}
+			return o
+		}
+	}
+	k.want(k.do(many(false)), "", kafka.MessageTooLarge)
+	if end := k.part().Log().LogEndOffset(); end != 0 {
+		t.Fatalf("the log ends at %d", end)
+	}
+	held := k.do(many(true))
+	k.none(held)
+	if end := k.part().Log().LogEndOffset(); end != 5 {
+		t.Fatalf("the log ends at %d", end)
+	}
+	k.follow(4)
+	k.none(held)
+	k.follow(5)
+	k.want(held, "set", nil)
+	if got := k.events.since(1); got != "append failed many MESSAGE_TOO_LARGE, committed many" {
+		t.Errorf("events: %s", got)
+	}
+}
+
+// TestFailedDiskEndsTheShard: when the log cannot be written any more, the client
+// learns why and everybody else that this is no coordinator.
+func TestFailedDiskEndsTheShard(t *testing.T) {
+	k := newToyKit(t, alone, nil)
+	k.active()
+	parked := k.do(park)
+	k.fault.Add(vfs.Rule{Op: vfs.OpWrite, Path: "*.log", Times: -1, Err: errors.New("the disk is gone")})
+	k.fault.Add(vfs.Rule{Op: vfs.OpTruncate, Path: "*.log", Times: -1, Err: errors.New("the disk is gone")})
+	k.want(k.do(set("a", "1")), "", kafka.KafkaStorageError)
+	k.m.DirFailed("/data")
+	k.m.Close() // waits for the directory's end
+	k.want(k.do(get("a", true)), "", kafka.NotCoordinator)
+	k.want(parked, "", kafka.NotCoordinator)
+}
+
+// TestResignAnswersEverybody: parked clients, records that wait for their commit, and
+// who comes later get NOT_COORDINATOR; timers end.
+func TestResignAnswersEverybody(t *testing.T) {
+	k := newToyKit(t, two, nil)
+	k.active()
+	parked, held, read := k.do(park), k.do(set("a", "1")), k.do(get("a", true))
+	k.want(k.do(timers(coord.Timer{Key: "x", AtMs: epochMs + 10})), "", nil)
+	k.lead(2, true)
+	for _, c := range []<-chan result{parked, held, read, k.do(get("a", false))} {
+		k.want(c, "", kafka.NotCoordinator)
+	}
+	k.clock.Advance(time.Second)
+	k.c.Close()
+	if got := k.events.since(1); got != "resigned" {
+		t.Errorf("events: %s", got)
+	}
+}
+
+// TestWatermarkOfAFollowerCommitsNothing (KAFKA-20634): the broker has lost the
+// leadership, its high watermark passes over the offsets of its own records, and the
+// coordinator has not been told yet.
+func TestWatermarkOfAFollowerCommitsNothing(t *testing.T) {
+	k := newToyKit(t, two, nil)
+	k.active()
+	held := k.do(set("a", "1"))
+	k.sync()
+	k.lead(2, false)
+	k.part().Log().UpdateHighWatermark(1)
+	k.want(held, "", kafka.NotCoordinator)
+}
+
+// TestNoAppendInAnotherEpoch: a shard whose epoch is over appends nothing, although the
+// broker leads again.
+func TestNoAppendInAnotherEpoch(t *testing.T) {
+	k := newToyKit(t, two, nil)
+	k.active()
+	k.lead(2, false)
+	k.lead(1, false)
+	k.want(k.do(set("a", "1")), "", kafka.NotLeaderOrFollower)
+	if end := k.part().Log().LogEndOffset(); end != 0 {
+		t.Errorf("the log ends at %d", end)
+	}
+	k.want(k.do(get("a", true)), "", kafka.NotCoordinator)
+	k.lead(2, true)
+	k.lead(1, true)
+	k.active()
+	k.none(k.do(set("a", "1")))
+}
+
+// TestCommitTimeout: a client is told in time; the machine still learns of the commit.
+func TestCommitTimeout(t *testing.T) {
+	k := newToyKit(t, two, nil)
+	k.active()
+	first := k.do(set("a", "1"))
+	k.sync()
+	k.clock.Advance(3 * time.Second)
+	second := k.do(set("b", "2"))
+	k.none(first)
+	k.clock.Advance(2 * time.Second)
+	k.want(first, "", kafka.RequestTimedOut)
+	k.none(second)
+	k.clock.Advance(3 * time.Second)
+	k.want(second, "", kafka.RequestTimedOut)
+	k.follow(2)
+	k.sync()
+	if got := k.events.since(1); got != "committed a, committed b" {
+		t.Errorf("events: %s", got)
+	}
+	k.clock.Advance(time.Minute)
+	third := k.do(set("c", "3"))
+	k.none(third)
+	k.follow(3)
+	k.want(third, "set", nil)
+}
+
+// TestTimers: a timer comes once, at its last time; a cancelled one does not.
+func TestTimers(t *testing.T) {
+	k := newToyKit(t, alone, nil)
+	k.active()
+	at := func(key string, ms int64) coord.Timer { return coord.Timer{Key: key, AtMs: epochMs + ms} }
+	k.want(k.do(timers(at("late", 50), at("moved", 10), at("gone", 20), at("early", 5), at("past", -5))), "", nil)
+	k.want(k.do(timers(at("moved", 30), coord.Timer{Key: "gone", Cancel: true}, coord.Timer{Key: "unknown", Cancel: true})), "", nil)
+	for range 60 {
+		k.clock.Advance(time.Millisecond)
+		k.sync()
+	}
+	if got := k.events.since(1); got != "timer past 1, timer early 5, timer moved 30, timer late 50" && got != "timer past 0, timer early 5, timer moved 30, timer late 50" {
+		t.Errorf("events: %s", got)
+	}
+	// A firing that is in the mailbox when the timer is cancelled or moved is stale.
+	n := k.events.len()
+	hold, entered := make(chan struct{}), make(chan struct{})
+	k.want(k.do(timers(at("a", 70), at("b", 70))), "", nil)
+	k.do(func(*toy, int64, coord.Token) coord.Outcome {
+		close(entered)
+		<-hold
+		return coord.Outcome{Timers: []coord.Timer{{Key: "a", Cancel: true}, at("b", 100)}}
+	})
+	<-entered
+	k.clock.Advance(20 * time.Millisecond)
+	close(hold)
+	k.sync()
+	k.clock.Advance(40 * time.Millisecond)
+	k.sync()
+	if got := k.events.since(n); got != "timer b 120" {
+		t.Errorf("events: %s", got)
+	}
+}
+
+// TestMailboxIsBounded: who comes when too many wait is told to come again.
+func TestMailboxIsBounded(t *testing.T) {
+	k := newToyKit(t, alone, nil)
+	k.active()
+	hold, entered := make(chan struct{}), make(chan struct{})
+	k.do(func(*toy, int64, coord.Token) coord.Outcome {
+		close(entered)
+		<-hold
+		return coord.Outcome{}
+	})
+	<-entered
+	var last <-chan result
+	for range CoordinatorMailbox {
+		last = k.do(get("", false))
+	}
+	k.want(k.do(get("", false)), "", kafka.CoordinatorLoadInProgress)
+	// The broker's own work is not refused.
+	k.c.Post(0, 0, set("a", "1"))
+	close(hold)
+	k.want(last, "", nil)
+	k.want(k.do(get("a", true)), "1", nil)
+}
+
+// TestPostReachesOnlyItsEpoch: the result of an effect of a former epoch is dropped.
+func TestPostReachesOnlyItsEpoch(t *testing.T) {
+	k := newToyKit(t, alone, nil)
+	k.active()
+	k.c.Post(0, 7, set("a", "1"))
+	k.c.Post(3, 0, set("a", "1"))
+	k.want(k.do(get("a", true)), "", nil)
+}
+
+// TestTransactionsReachTheLog: a transactional batch carries its producer, a marker
+// ends it, and both are replayed as they are loaded later.
+func TestTransactionsReachTheLog(t *testing.T) {
+	k := newToyKit(t, alone, nil)
+	k.active()
+	txn := coord.TxnAppend{ProducerID: 7, ProducerEpoch: 2}
+	k.want(k.do(func(_ *toy, _ int64, to coord.Token) coord.Outcome {
+		o := coord.Answer(to, text("pending"))
+		o.Txn, o.Records = &txn, []coord.Record{{Key: []byte("a"), Value: []byte("1")}}
+		return o
+	}), "pending", nil)
+	if p, _ := k.part().Log().ActiveProducers(); len(p) != 1 || p[0].ProducerID != 7 {
+		t.Fatalf("producers %v", p)
+	}
+	if lso := k.part().Log().LastStableOffset(); lso != 0 {
+		t.Errorf("last stable offset %d", lso)
+	}
+	k.want(k.do(func(_ *toy, _ int64, to coord.Token) coord.Outcome {
+		o := coord.Answer(to, text("ended"))
+		o.Txn = &coord.TxnAppend{ProducerID: 7, ProducerEpoch: 2, Marker: true, Commit: true, CoordinatorEpoch: 4}
+		return o
+	}), "ended", nil)
+	if lso := k.part().Log().LastStableOffset(); lso != 2 {
+		t.Errorf("last stable offset %d", lso)
+	}
+	k.lead(1, true)
+	k.active()
+	k.want(k.do(get("a", true)), "1(txn 7.2)", nil)
+	if got := k.events.since(1); strings.Count(got, "txn end 7.2 true") != 2 {
+		t.Errorf("events: %s", got)
+	}
+}
+
+// TestRecordsThatDoNotApplyEndTheShard: a state that is not what the log says must not
+// be served.
+func TestRecordsThatDoNotApplyEndTheShard(t *testing.T) {
+	k := newToyKit(t, alone, nil)
+	k.active()
+	k.want(k.do(set("poison", "1")), "", kafka.NotCoordinator)
+	k.want(k.do(get("poison", false)), "", kafka.NotCoordinator)
+	k.lead(1, true) // nor can it be loaded
+	k.answers(kafka.NotCoordinator)
+}
