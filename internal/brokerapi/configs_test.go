@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -295,14 +296,19 @@ func TestForwardingWaitsForAController(t *testing.T) {
 	always := func() bool { return true }
 	result := make(chan kmsg.Response)
 	run := func(timeoutMs int32) kmsg.Response {
+		others := k.clock.Pending()
 		go func() { result <- k.api.ask("User:a", req, timeoutMs, always) }()
 		for {
 			select {
 			case r := <-result:
 				return r
 			default:
+			}
+			// Time goes on only while the request sleeps: its deadline and its pause wait.
+			if k.clock.Pending() >= others+2 {
 				k.clock.Advance(10 * time.Millisecond)
 			}
+			runtime.Gosched()
 		}
 	}
 	if r := run(60_000).(*kmsg.UpdateFeaturesResponse); r.ErrorCode != 0 || tries != 3 {
