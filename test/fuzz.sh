@@ -12,6 +12,11 @@ while IFS=: read -r file name; do
   if out=$(go test -run '^$' -fuzz "^$name\$" -fuzztime "$time" -fuzzminimizetime 50x -parallel "${FUZZ_PARALLEL:-2}" "$pkg" 2>&1); then
     passed=$((passed + 1))
     echo "ok   $pkg $name: $(echo "$out" | grep -o 'execs: [0-9]*' | tail -n 1)"
+  # Go's fuzzer sometimes reports its own time limit as a failure when the time runs out
+  # while a worker answers. That line alone, without a failing input, is no find.
+  elif echo "$out" | grep -qx '    context deadline exceeded' && ! echo "$out" | grep -qiE 'failing input|panic|hung or terminated'; then
+    passed=$((passed + 1))
+    echo "ok   $pkg $name: $(echo "$out" | grep -o 'execs: [0-9]*' | tail -n 1), ended by its time limit"
   else
     failed=$((failed + 1))
     echo "FAIL $pkg $name"
