@@ -50,6 +50,22 @@ func TestSizeLimits(t *testing.T) {
 	c.expectClosed()
 }
 
+// TestFirstProduceMayBeLarge: a producer that asks for no versions sends batches at
+// once. Anything else of that size is refused by its header.
+func TestFirstProduceMayBeLarge(t *testing.T) {
+	withProduce := func(c *Config) { c.Listeners[0].Table[0] = Entry{Min: 3, Max: 5, Handler: HandlerFunc(echo)} }
+	large := bytes.Repeat([]byte("x"), 2*DefaultFirstRequestMaxBytes)
+	k := newKit(t, echo, withProduce)
+	c := k.dial()
+	c.raw(request(0, 4, 1, large))
+	c.expect(1, string(large))
+	for _, r := range [][]byte{request(0, 6, 1, large), request(testKey, 0, 1, large), append(size(1<<31-1), 0, 0, 0, 4)} {
+		c := k.dial()
+		c.raw(r[:8]) // the size and the header's first half are enough
+		c.expectClosed()
+	}
+}
+
 // TestClaimedSizesTakeNoMemory opens connections that claim the largest request and
 // send little of it.
 func TestClaimedSizesTakeNoMemory(t *testing.T) {

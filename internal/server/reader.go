@@ -256,10 +256,11 @@ func (c *conn) complete() bool {
 	return c.have >= c.want
 }
 
-// checkSize refuses sizes that no request of this connection may have.
-func (c *conn) checkSize(size int32) error {
+// checkSize refuses sizes that no request of this connection may have. rest begins
+// with the size and holds what has arrived of the request.
+func (c *conn) checkSize(size int32, rest []byte) error {
 	limit := c.srv.cfg.SocketRequestMaxBytes
-	if !c.trusted {
+	if !c.trusted && !c.producesFirst(rest) {
 		limit = min(limit, c.srv.cfg.FirstRequestMaxBytes)
 	}
 	switch {
@@ -269,6 +270,22 @@ func (c *conn) checkSize(size int32) error {
 		return invalidRequest{fmt.Errorf("a request of size %d, the limit is %d", size, limit)}
 	}
 	return nil
+}
+
+// producesFirst says that the request is, as far as its header has arrived, a Produce
+// that this listener serves. A producer that asks for no versions begins its
+// connection to a leader with one, whole batches in it. Its memory grows only as its
+// bytes arrive.
+func (c *conn) producesFirst(rest []byte) bool {
+	e := c.l.entry(0)
+	if e == nil || len(rest) >= 6 && binary.BigEndian.Uint16(rest[4:]) != 0 {
+		return false
+	}
+	if len(rest) < 8 {
+		return true
+	}
+	version := int16(binary.BigEndian.Uint16(rest[6:]))
+	return version >= e.Min && version <= e.Max
 }
 
 // consume handles every whole request that cur holds, in order, then writes what was
@@ -284,7 +301,7 @@ func (c *conn) consume() error {
 	for c.have-pos >= 4 && !c.muted.Load() && !c.closing.Load() && !c.dead.Load() {
 		rest := c.cur.bytes()[pos:c.have]
 		size := int32(binary.BigEndian.Uint32(rest))
-		if err = c.checkSize(size); err != nil {
+		if err = c.checkSize(size, rest); err != nil {
 			break
 		}
 		if len(rest)-4 < int(size) {
