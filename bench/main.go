@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -55,16 +56,20 @@ func main() {
 
 func (b *bench) run(ctx context.Context, want []string) error {
 	defer b.stopAll()
+	var failed []error
 	for _, r := range rows {
 		if len(want) > 0 && !slices.Contains(want, r.id) {
 			continue
 		}
 		fmt.Fprintf(os.Stderr, "row %s: %s\n", r.id, r.workload)
+		// A row that fails does not take the others' figures with it.
 		if err := r.run(ctx, b, r); err != nil {
-			return fmt.Errorf("row %s: %w", r.id, err)
+			err = fmt.Errorf("row %s: %w", r.id, err)
+			fmt.Fprintln(os.Stderr, err)
+			failed = append(failed, err)
 		}
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
 func (b *bench) stopAll() {

@@ -30,6 +30,10 @@ var rows = []row{
 
 const gib = 1 << 30
 
+// topicConfigs let batches of a full MiB with their header into a topic, and keep
+// records although their timestamps are old.
+var topicConfigs = map[string]string{"max.message.bytes": "2000000", "retention.ms": "-1"}
+
 func (b *bench) bytes(n int64) int64 { return int64(float64(n) * b.scale) }
 
 // produceOnce runs one produce load on a new topic, with the CPU that it cost.
@@ -39,7 +43,7 @@ func (b *bench) produceOnce(ctx context.Context, kind string, spec produceSpec) 
 		return produceResult{}, nil, err
 	}
 	spec.addr, spec.topic = s.addr, fmt.Sprintf("t%d", time.Now().UnixNano())
-	if err := s.newTopic(ctx, spec.topic, spec.partitions, nil); err != nil {
+	if err := s.newTopic(ctx, spec.topic, spec.partitions, topicConfigs); err != nil {
 		return produceResult{}, nil, err
 	}
 	before, err := usageOf(s.pid())
@@ -126,7 +130,7 @@ func row4a(ctx context.Context, b *bench, r row) error {
 		if err != nil {
 			return err
 		}
-		if err := s.newTopic(ctx, topic, 6, nil); err != nil {
+		if err := s.newTopic(ctx, topic, 6, topicConfigs); err != nil {
 			return err
 		}
 		spec := produceSpec{addr: s.addr, topic: topic, partitions: 6, conns: 6, inFlight: 2, batchBytes: 16 << 10, recordBytes: 100, acks: 1, totalBytes: 256 << 20, limit: 20 * time.Second}
@@ -189,7 +193,7 @@ func row6(ctx context.Context, b *bench, r row) error {
 				return nil, err
 			}
 			topic := fmt.Sprintf("e%d", time.Now().UnixNano())
-			if err := s.newTopic(ctx, topic, 1, nil); err != nil {
+			if err := s.newTopic(ctx, topic, 1, topicConfigs); err != nil {
 				return nil, err
 			}
 			pin(s.pid(), 0)
