@@ -113,7 +113,7 @@ func (d *dataDir) ioError(doing string, err error) error {
 	}
 	for _, passing := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE} {
 		if errors.Is(err, passing) {
-			d.env.logger.Warn("file operation failed for now", "dir", d.path, "operation", doing, "error", err)
+			d.env.logger.Warn("file operation failed, the next one may succeed", "dir", d.path, "operation", doing, "error", err)
 			return kafka.KafkaStorageError.Errorf("%s in log directory %s: %w", doing, d.path, err)
 		}
 	}
