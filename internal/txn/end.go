@@ -72,12 +72,12 @@ func endVerdict(t *Transaction, req *kmsg.EndTxnRequest) verdict {
 		return verdict{err: kafka.InvalidProducerIDMapping}
 	case t.ProducerEpoch != req.ProducerEpoch:
 		return verdict{err: kafka.ProducerFenced}
+	case t.State.prepared():
+		return verdict{err: kafka.ConcurrentTransactions}
 	case t.State == Ongoing:
 		return verdict{next: prepared}
 	case t.State == complete:
 		return verdict{done: true}
-	case t.State == prepared:
-		return verdict{err: kafka.ConcurrentTransactions}
 	}
 	return verdict{err: kafka.InvalidTxnState}
 }
@@ -85,21 +85,18 @@ func endVerdict(t *Transaction, req *kmsg.EndTxnRequest) verdict {
 // endVerdictBumping is for clients whose epoch is bumped with every transaction: the
 // epoch tells a retry, which has the one before, from the end of the next transaction.
 // An abort is accepted without transaction, because a client cannot always know
-// whether its first write arrived.
+// whether its first write arrived. For the same reason nothing is refused for good
+// while markers are being written: the epoch that the markers will leave behind is in
+// use already, by the next transaction of the same producer.
 func endVerdictBumping(t *Transaction, req *kmsg.EndTxnRequest) verdict {
+	if t.State.prepared() {
+		return verdict{err: kafka.ConcurrentTransactions}
+	}
 	prepared, complete := outcomes(req.Commit)
 	current := req.ProducerEpoch == t.ProducerEpoch
 	bumped := t.ProducerEpoch == req.ProducerEpoch+1
 	rotated := t.PreviousProducerID == req.ProducerID && req.ProducerEpoch == lastEpoch && t.ProducerEpoch == 0
-	valid := false
-	switch {
-	case t.State.prepared():
-		valid = bumped
-	case t.State == Empty || t.State == Ongoing:
-		valid = current
-	default:
-		valid = current || bumped || rotated
-	}
+	valid := current || t.State.complete() && (bumped || rotated)
 	switch {
 	case t.ProducerID != req.ProducerID && !rotated:
 		return verdict{err: kafka.InvalidProducerIDMapping}
@@ -107,10 +104,6 @@ func endVerdictBumping(t *Transaction, req *kmsg.EndTxnRequest) verdict {
 		return verdict{err: kafka.ProducerFenced}
 	case t.State == Ongoing:
 		return verdict{next: prepared}
-	case t.State == prepared:
-		return verdict{err: kafka.ConcurrentTransactions}
-	case t.State.prepared():
-		return verdict{err: kafka.InvalidTxnState}
 	case bumped || rotated:
 		if t.State == complete {
 			return verdict{done: true}

@@ -64,14 +64,15 @@ func (m *Machine) initProducerID(nowMs int64, to coord.Token, req *kmsg.InitProd
 		t = &Transaction{ID: *req.TransactionalID, ProducerID: freshID, NextProducerID: NoProducerID, ProducerEpoch: NoProducerEpoch, State: Empty}
 		return m.initialized(to, t.withProducer(freshID, 0, NoProducerEpoch, req.TransactionTimeoutMillis, nowMs))
 	}
+	if t.State.prepared() {
+		return refuse(to, kafka.ConcurrentTransactions)
+	}
 	// A producer that names itself may go on if it still has the id, or if it had the one
 	// before until its epochs ran out: then it did not see the answer.
 	if expected && req.ProducerID != t.ProducerID && (req.ProducerID != t.PreviousProducerID || !exhausted(req.ProducerEpoch)) {
 		return refuse(to, forVersion(kafka.ProducerFenced, req.Version, 4))
 	}
 	switch {
-	case t.State.prepared():
-		return refuse(to, kafka.ConcurrentTransactions)
 	case t.State == Ongoing:
 		if m.cfg.TransactionVersion() >= transactionVersion2 && exhausted(t.ProducerEpoch) && freshID == NoProducerID {
 			return need

@@ -31,6 +31,10 @@ func (m *Machine) AddPartitions(nowMs int64, to coord.Token, a *AddPartitions) c
 	}
 	t := m.txns[a.TransactionalID]
 	switch {
+	case t != nil && t.State.prepared() && !a.VerifyOnly:
+		// The producer may use the id and epoch that it has from the end of the transaction
+		// and that become the coordinator's with the last marker.
+		return refuse(to, kafka.ConcurrentTransactions)
 	case t == nil || t.ProducerID != a.ProducerID:
 		return refuse(to, kafka.InvalidProducerIDMapping)
 	case t.ProducerEpoch != a.ProducerEpoch:

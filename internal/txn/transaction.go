@@ -49,6 +49,9 @@ func (s State) idle() bool { return s == Empty || s == CompleteCommit || s == Co
 // prepared says that the outcome is decided and the markers are being written.
 func (s State) prepared() bool { return s == PrepareCommit || s == PrepareAbort }
 
+// complete says that a transaction was ended and none is open since.
+func (s State) complete() bool { return s == CompleteCommit || s == CompleteAbort }
+
 // mayFollow says whether the state machine has the transition from s to next.
 func (s State) mayFollow(next State) bool {
 	switch next {
