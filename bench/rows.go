@@ -26,6 +26,8 @@ var rows = []row{
 	{"6", "end to end at fixed rates of 1 KB records, RF1 acks=1", row6},
 	{"8", "memory", row8},
 	{"9", "start", row9},
+	{"12a", "large groups: all join, one leaves, rolling restart", row12a},
+	{"12b", "transactions of 100 producers", row12b},
 }
 
 const gib = 1 << 30
