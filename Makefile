@@ -7,7 +7,7 @@ LDFLAGS := -s -w -X github.com/gregorhq/gregor/internal/buildinfo.Version=$(VERS
 
 export CGO_ENABLED = 0
 
-.PHONY: build run test race vet lint cross fuzz bench compat install-links clean
+.PHONY: build run test race vet lint cross fuzz bench compat sim install-links clean
 
 build: ## Build the static binary.
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/gregor
@@ -42,6 +42,12 @@ bench: build ## ours / floor / Apache Kafka in one table; ROWS=1a,6 picks rows.
 
 compat: build ## Other people's clients and tools against gregor.
 	@bash test/compat/run.sh
+
+SEEDS ?= 2000
+FIRST ?= 1
+NODES ?= 1
+sim: ## Whole clusters on virtual time, disks and networks: SEEDS seeds from FIRST on, with NODES nodes.
+	GREGOR_SIM_SEEDS=$(SEEDS) GREGOR_SIM_FIRST=$(FIRST) GREGOR_SIM_NODES=$(NODES) $(GO) test -count=1 -timeout 12h -v -run TestSeeds ./internal/sim
 
 DIR ?= /usr/local/bin
 install-links: build ## Make Kafka's command names in DIR, with and without .sh.

@@ -32,7 +32,7 @@ var floorOf = map[string]int{
 
 	"internal/server": 4, "internal/brokerapi": 4, "internal/controllerapi": 4, "internal/publish": 4,
 
-	"internal/node": 5, "internal/house": 5, "broker": 6, "cmd/gregor": 7,
+	"internal/node": 5, "internal/house": 5, "internal/sim": 6, "broker": 6, "cmd/gregor": 7,
 
 	"internal/cli": wing, "internal/console": wing,
 }

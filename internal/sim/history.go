@@ -1,0 +1,186 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+)
+
+// place is where a record lies.
+type place struct {
+	topic     string
+	partition int32
+	offset    int64
+}
+
+// fate is what a writer knows of a record.
+type fate uint8
+
+const (
+	unknown      fate = iota // sent; it may be stored or not
+	acknowledged             // it must be read, once, at the acknowledged place
+	aborted                  // it was part of an aborted transaction
+)
+
+// written is one record that a writer sent. Its writer and partition order it: seq
+// rises by one with every record that a writer sends to one partition.
+type written struct {
+	value     string
+	writer    string
+	topic     string
+	partition int32
+	seq       int
+	txn       int // of the writer; 0 for none
+	fate      fate
+	offset    int64 // where it was acknowledged, -1 when not told
+}
+
+// history collects what clients were told. mu guards it.
+type history struct {
+	mu      sync.Mutex
+	sent    map[string]*written
+	order   []*written
+	held    map[place]string // what an offset was seen to hold
+	reads   int
+	faults  []string // what must not happen and did
+	commits map[string]*commits
+}
+
+// commits is the history of one committed offset.
+type commits struct {
+	acked, tried int64
+}
+
+func newHistory() *history {
+	return &history{sent: map[string]*written{}, held: map[place]string{}, commits: map[string]*commits{}}
+}
+
+func (h *history) send(w *written) *written {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	w.offset = -1
+	h.sent[w.value] = w
+	h.order = append(h.order, w)
+	return w
+}
+
+// settle notes the fate of a record.
+func (h *history) settle(w *written, f fate, offset int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	w.fate, w.offset = f, offset
+}
+
+func (h *history) faultf(format string, args ...any) {
+	if len(h.faults) < 20 {
+		h.faults = append(h.faults, fmt.Sprintf(format, args...))
+	}
+}
+
+func (h *history) fault(format string, args ...any) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.faultf(format, args...)
+}
+
+// see notes that a reader found value at p.
+func (h *history) see(p place, value string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.reads++
+	if old, ok := h.held[p]; ok && old != value {
+		h.faultf("inconsistent offset: %s-%d@%d held %q and holds %q", p.topic, p.partition, p.offset, old, value)
+		return
+	}
+	h.held[p] = value
+	if h.sent[value] == nil {
+		h.faultf("invented: %s-%d@%d holds %q, which nobody sent", p.topic, p.partition, p.offset, value)
+	}
+}
+
+// tryCommit and commitAcked frame the commit of an offset; fetched is what a fetch that
+// began after both found.
+func (h *history) tryCommit(key string, offset int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c := h.commits[key]
+	if c == nil {
+		c = &commits{acked: -1, tried: -1}
+		h.commits[key] = c
+	}
+	c.tried = max(c.tried, offset)
+}
+
+func (h *history) commitAcked(key string, offset int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.commits[key].acked = max(h.commits[key].acked, offset)
+}
+
+func (h *history) fetched(key string, offset int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if c := h.commits[key]; c != nil && (offset < c.acked || offset > c.tried) {
+		h.faultf("commit going back: %s is %d; %d was acknowledged and %d the last that was tried", key, offset, c.acked, c.tried)
+	}
+}
+
+// final is what lies in the partitions at the end, in the order of offsets: all
+// records, and those that read_committed shows.
+type final struct {
+	all, committed map[string][]place
+}
+
+// check compares what writers were told with what is there.
+func (h *history) check(f final) []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	type line struct {
+		writer, topic string
+		partition     int32
+	}
+	last := map[line]*written{}
+	whole := map[string][2]int{} // transaction -> records read, records not read
+	for _, w := range h.order {
+		all, committed := f.all[w.value], f.committed[w.value]
+		switch {
+		case len(all) > 1:
+			h.faultf("duplicate: %q lies at %v", w.value, all)
+		case w.fate == acknowledged && len(committed) == 0:
+			h.faultf("lost write: %q was acknowledged at %s-%d@%d", w.value, w.topic, w.partition, w.offset)
+		case w.fate == acknowledged && w.offset >= 0 && committed[0].offset != w.offset:
+			h.faultf("moved: %q was acknowledged at offset %d and lies at %d", w.value, w.offset, committed[0].offset)
+		case w.fate == aborted && len(committed) > 0:
+			h.faultf("aborted read: %q lies at %v", w.value, committed)
+		}
+		if w.txn > 0 {
+			key := fmt.Sprint(w.writer, "#", w.txn)
+			n := whole[key]
+			if len(committed) > 0 {
+				n[0]++
+			} else {
+				n[1]++
+			}
+			whole[key] = n
+		}
+		if len(all) == 0 {
+			continue
+		}
+		l := line{w.writer, w.topic, w.partition}
+		if before := last[l]; before != nil && f.all[before.value][0].offset > all[0].offset {
+			h.faultf("reordered: %q lies at %d, behind %q at %d", before.value, f.all[before.value][0].offset, w.value, all[0].offset)
+		}
+		last[l] = w
+	}
+	keys := make([]string, 0, len(whole))
+	for k := range whole {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	for _, k := range keys {
+		if n := whole[k]; n[0] > 0 && n[1] > 0 {
+			h.faultf("torn transaction: %s shows %d records and hides %d", k, n[0], n[1])
+		}
+	}
+	return slices.Clone(h.faults)
+}

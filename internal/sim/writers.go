@@ -1,0 +1,185 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"math/rand"
+	"net"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/gregorhq/gregor/internal/netx"
+)
+
+// client is what every client of a run shares.
+type client struct {
+	c       *Cluster
+	h       *history
+	name    string
+	net     netx.Net
+	rng     *rand.Rand
+	topic   string
+	parts   int32
+	stopped <-chan struct{} // no new work once it is closed
+}
+
+// settings of every franz-go client: quick to find out that a node has gone.
+func (cl *client) connect(opts ...kgo.Opt) (*kgo.Client, error) {
+	opts = append([]kgo.Opt{
+		kgo.SeedBrokers(cl.c.seeds()...), kgo.Dialer(cl.dial), kgo.ClientID(cl.name),
+		kgo.MetadataMinAge(50 * time.Millisecond), kgo.RequestTimeoutOverhead(2 * time.Second),
+		kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }), kgo.RetryTimeout(30 * time.Second),
+		kgo.RequestRetries(1 << 20), kgo.UnknownTopicRetries(-1),
+	}, opts...)
+	return kgo.NewClient(opts...)
+}
+
+// dial takes a moment, as every dial does: where a client repeats a refused one at once,
+// time must go on.
+func (cl *client) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	time.Sleep(time.Millisecond)
+	return cl.net.Dial(ctx, network, addr)
+}
+
+func (cl *client) done() bool {
+	select {
+	case <-cl.stopped:
+		return true
+	default:
+		return false
+	}
+}
+
+// pause waits between two steps of a client, as long as the seed says.
+func (cl *client) pause(limit time.Duration) {
+	t := time.NewTimer(time.Duration(cl.rng.Int63n(int64(limit))) + time.Millisecond)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-cl.stopped:
+	}
+}
+
+// produce is an idempotent producer with acks=all that keeps several records in flight.
+func (cl *client) produce() error {
+	kc, err := cl.connect(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0),
+		kgo.RecordDeliveryTimeout(2*time.Minute), kgo.ProduceRequestTimeout(5*time.Second))
+	if err != nil {
+		return err
+	}
+	defer kc.Close()
+	for seq := 1; !cl.done(); seq++ {
+		w := cl.h.send(&written{value: fmt.Sprintf("%s/%d", cl.name, seq), writer: cl.name, topic: cl.topic, partition: cl.rng.Int31n(cl.parts), seq: seq})
+		kc.Produce(context.Background(), &kgo.Record{Topic: w.topic, Partition: w.partition, Value: []byte(w.value)}, func(r *kgo.Record, err error) {
+			if err == nil {
+				cl.h.settle(w, acknowledged, r.Offset)
+			}
+		})
+		if cl.rng.Intn(8) == 0 {
+			cl.pause(200 * time.Millisecond)
+		}
+		if cl.rng.Intn(20) == 0 {
+			ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+			err := kc.Flush(ctx)
+			cancel()
+			if err != nil {
+				return fmt.Errorf("%s: nothing was settled for three minutes: %w", cl.name, err)
+			}
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	if err := kc.Flush(ctx); err != nil {
+		return fmt.Errorf("%s: nothing was settled for three minutes: %w", cl.name, err)
+	}
+	return nil
+}
+
+// transact is a transactional producer; after anything doubtful it begins anew under
+// the same transactional id, which ends what was open.
+func (cl *client) transact() error {
+	for txn := 0; !cl.done(); {
+		kc, err := cl.connect(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.TransactionalID(cl.name), kgo.TransactionTimeout(20*time.Second), kgo.ProducerLinger(0))
+		if err != nil {
+			return err
+		}
+		for !cl.done() {
+			txn++
+			if !cl.transaction(kc, txn) {
+				break
+			}
+			cl.pause(150 * time.Millisecond)
+		}
+		kc.Close()
+	}
+	return nil
+}
+
+// transaction runs one and says whether the client can go on.
+func (cl *client) transaction(kc *kgo.Client, txn int) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if kc.BeginTransaction() != nil {
+		return false
+	}
+	var ws []*written
+	failed := false
+	for i := range 1 + cl.rng.Intn(4) {
+		w := cl.h.send(&written{value: fmt.Sprintf("%s/%d.%d", cl.name, txn, i), writer: cl.name, topic: cl.topic, partition: cl.rng.Int31n(cl.parts), seq: i, txn: txn})
+		ws = append(ws, w)
+		kc.Produce(ctx, &kgo.Record{Topic: w.topic, Partition: w.partition, Value: []byte(w.value)}, func(r *kgo.Record, err error) {
+			if err != nil {
+				failed = true
+				return
+			}
+			cl.h.settle(w, unknown, r.Offset)
+		})
+	}
+	if kc.Flush(ctx) != nil || failed {
+		_ = kc.AbortBufferedRecords(ctx) // the client is given up either way
+		if kc.EndTransaction(ctx, kgo.TryAbort) == nil {
+			cl.fate(ws, aborted)
+		}
+		return false
+	}
+	commit := cl.rng.Intn(4) > 0
+	switch err := kc.EndTransaction(ctx, kgo.TransactionEndTry(commit)); {
+	case err == nil && commit:
+		cl.fate(ws, acknowledged)
+	case err == nil:
+		cl.fate(ws, aborted)
+	default:
+		return false
+	}
+	return true
+}
+
+func (cl *client) fate(ws []*written, f fate) {
+	for _, w := range ws {
+		cl.h.settle(w, f, w.offset)
+	}
+}
+
+// commit commits rising offsets of a group of its own and reads them back.
+func (cl *client) commit() error {
+	kc, err := cl.connect()
+	if err != nil {
+		return err
+	}
+	defer kc.Close()
+	for n := int64(1); !cl.done(); n++ {
+		key := cl.name
+		cl.h.tryCommit(key, n)
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		if cl.commitOffset(ctx, kc, n) == nil {
+			cl.h.commitAcked(key, n)
+		}
+		if at, err := cl.fetchOffset(ctx, kc); err == nil {
+			cl.h.fetched(key, at)
+		}
+		cancel()
+		cl.pause(100 * time.Millisecond)
+	}
+	return nil
+}
