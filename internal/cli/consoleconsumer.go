@@ -64,6 +64,7 @@ func consoleConsumer(ctx context.Context, env *Env) int {
 		return wrongUsage(env, &consoleConsumerTable, err)
 	}
 	n, err := readConsole(ctx, env, c, v, format)
+	c.leave()
 	if err != nil && ctx.Err() == nil {
 		slogTo(env).Error("Error processing message, terminating consumer process: " + reason(err))
 	}
@@ -78,6 +79,21 @@ func consoleConsumer(ctx context.Context, env *Env) int {
 	}
 	return 0
 }
+
+// leave commits how far a member of a group has come, and ends its membership.
+func (c *cluster) leave() {
+	if group, _ := c.GroupMetadata(); group == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), leavePatience)
+	defer cancel()
+	// Without the commit the messages are printed once more, which a consumer that
+	// ends has to bear anyhow; nothing else depends on it.
+	_ = c.CommitMarkedOffsets(ctx)
+}
+
+// leavePatience bounds the last commit of a consumer that ends.
+const leavePatience = 5 * time.Second
 
 // unreadable is the error of a message that the formatter cannot print.
 type unreadable struct{ error }
@@ -151,12 +167,43 @@ func consoleClient(v *opt.Values) (*cluster, error) {
 		opts = append(opts, kgo.ConsumeTopics(v.Get("topic")), kgo.AllowAutoTopicCreation())
 	}
 	if group != "" {
-		opts = append(opts, kgo.ConsumerGroup(group))
-		if props["enable.auto.commit"] == "false" {
-			opts = append(opts, kgo.DisableAutoCommit())
+		membership, err := groupMembership(group, props)
+		if err != nil {
+			return nil, err
 		}
+		opts = append(opts, membership...)
 	}
 	return connect(v.Get("bootstrap-server"), props, opts...)
+}
+
+// groupMembership are the options of a member of a group, from the consumer's
+// settings. Assignors of the classic protocol are those that Kafka's consumer offers.
+func groupMembership(group string, props map[string]string) ([]kgo.Opt, error) {
+	opts := []kgo.Opt{kgo.ConsumerGroup(group)}
+	if props["enable.auto.commit"] == "false" {
+		opts = append(opts, kgo.DisableAutoCommit())
+	} else {
+		opts = append(opts, kgo.AutoCommitMarks()) // of what was printed
+	}
+	if id := props["group.instance.id"]; id != "" {
+		opts = append(opts, kgo.InstanceID(id))
+	}
+	switch protocol := orDefault(props["group.protocol"], "classic"); strings.ToLower(protocol) {
+	case "classic":
+		return append(opts, kgo.Balancers(kgo.RangeBalancer(), kgo.CooperativeStickyBalancer())), nil
+	case "consumer":
+	default:
+		return nil, fmt.Errorf("Invalid value %s for configuration group.protocol: String must be one of (case insensitive): CLASSIC, CONSUMER", protocol)
+	}
+	opts = append(opts, kgo.ServerSideBalancer())
+	switch assignor := orDefault(props["group.remote.assignor"], "uniform"); assignor {
+	case "uniform":
+		return append(opts, kgo.Balancers(kgo.StickyBalancer())), nil
+	case "range":
+		return append(opts, kgo.Balancers(kgo.RangeBalancer())), nil
+	default:
+		return nil, fmt.Errorf("Invalid value %s for configuration group.remote.assignor: it can be uniform or range", assignor)
+	}
 }
 
 func consolePartition(v *opt.Values) (kgo.Opt, error) {
@@ -217,7 +264,9 @@ func readConsole(ctx context.Context, env *Env, c *cluster, v *opt.Values, forma
 		for it := fetches.RecordIter(); !it.Done() && count < limit; {
 			var err error
 			count++
-			if buf, err = format(buf[:0], it.Next()); err != nil && !v.Has("skip-message-on-error") {
+			r := it.Next()
+			c.MarkCommitRecords(r)
+			if buf, err = format(buf[:0], r); err != nil && !v.Has("skip-message-on-error") {
 				return count, &unreadable{err}
 			}
 			if _, err := out.Write(buf); err != nil {

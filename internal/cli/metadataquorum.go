@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"slices"
 	"strconv"
@@ -26,14 +25,14 @@ var eitherOptions = []opt.Option{
 }
 
 var quorumCommands = opt.Commands{
-	Program: "kafka-metadata-quorum", Doc: "Describes the state of the metadata quorum.",
+	Program: "kafka-metadata-quorum", Doc: "Describes the metadata quorum, and changes who votes in it.",
 	Global: opt.Table{Options: eitherOptions},
 	OneOf:  []string{"bootstrap-server", "bootstrap-controller"}, OneRequired: true,
 	List: []opt.Command{{Name: "describe", Doc: "Describe the metadata quorum.", Table: opt.Table{Options: []opt.Option{
 		{Name: "status", Doc: "Print a summary of the quorum."},
 		{Name: "replication", Doc: "Print how far each replica of the metadata log is."},
 		{Name: "human-readable", Doc: "With --replication, print times as ages."},
-	}}}},
+	}}}, addController, removeController},
 }
 
 func metadataQuorum(ctx context.Context, env *Env) int {
@@ -46,7 +45,14 @@ func metadataQuorum(ctx context.Context, env *Env) int {
 		fmt.Fprint(env.Out, p.Help)
 		return 0
 	}
-	if err := describeQuorum(ctx, env, p); err != nil {
+	do := describeQuorum
+	switch p.Command {
+	case addController.Name:
+		do = addVoter
+	case removeController.Name:
+		do = removeVoter
+	}
+	if err := do(ctx, env, p); err != nil {
 		fmt.Fprintln(env.Err, exception(err))
 		return 1
 	}
@@ -54,10 +60,7 @@ func metadataQuorum(ctx context.Context, env *Env) int {
 }
 
 func describeQuorum(ctx context.Context, env *Env, p *opt.Chosen) error {
-	c, err := admin(p.Global.Get("bootstrap-server"), p.Global.Get("bootstrap-controller"), p.Global.Get("command-config"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("Properties file %s does not exists!", p.Global.Get("command-config"))
-	}
+	c, err := quorumAdmin(p)
 	if err != nil {
 		return err
 	}

@@ -26,12 +26,13 @@ import (
 
 var devTable = opt.Table{Options: []opt.Option{
 	{Name: "port", Kind: opt.Value, Type: "Integer", Arg: "port", Default: "9092", Doc: "The port for clients, on the loopback address."},
+	{Name: "nodes", Kind: opt.Value, Type: "Integer", Arg: "number", Default: "1", Doc: "How many nodes; the second one listens two ports above the first, and so on."},
 	{Name: "data", Kind: opt.Value, Arg: "folder", Default: "gregor-data", Doc: "Where the data is kept; made and formatted when it does not exist."},
 	{Name: "override", Kind: opt.List, Arg: "property=value", Doc: "A property of the broker; may be repeated."},
 	{Name: "help", Aliases: []string{"h"}, Doc: "Print this text."},
 }}
 
-const devUsage = "Usage: gregor dev [OPTION]...\nRuns one node for development.\n"
+const devUsage = "Usage: gregor dev [OPTION]...\nRuns one node, or a cluster of several, for development.\n"
 
 func dev(ctx context.Context, env *cli.Env) int {
 	v, err := devTable.Parse(env.Args)
@@ -48,12 +49,38 @@ func dev(ctx context.Context, env *cli.Env) int {
 			err = fmt.Errorf("--port is %q; it must be between 1 and 65535", v.Get("port"))
 		}
 	}
+	var nodes int
+	if err == nil {
+		if nodes, err = strconv.Atoi(v.Get("nodes")); err != nil || nodes < 1 || nodes > 99 {
+			err = fmt.Errorf("--nodes is %q; it must be between 1 and 99", v.Get("nodes"))
+		}
+	}
 	if err != nil {
 		fmt.Fprintf(env.Err, "gregor dev: %v\n%s", err, devUsage)
 		return 2
 	}
+	logger := slog.New(log4j.NewHandler(env.Out, slog.LevelInfo))
+	if env.Terminal {
+		logger = slog.New(log4j.NewHandler(env.Err, slog.LevelWarn))
+	}
+	if nodes > 1 {
+		if err := devCluster(ctx, env, nodes, port, v.Get("data"), v.All("override"), logger); err != nil {
+			fmt.Fprintf(env.Err, "gregor dev: %v\n", err)
+			return 1
+		}
+		return 0
+	}
+	return devNode(ctx, env, port, v, logger)
+}
+
+// devNode runs one node.
+func devNode(ctx context.Context, env *cli.Env, port int, v *opt.Values, logger *slog.Logger) int {
 	var cfg *config.Broker
-	controller, err := controllerPort(ctx, port)
+	var controller int
+	err := devIsCluster(v.Get("data"))
+	if err == nil {
+		controller, err = controllerPort(ctx, port)
+	}
 	if err == nil {
 		cfg, err = devConfig(port, controller, v.Get("data"), v.All("override"))
 	}
@@ -66,10 +93,9 @@ func dev(ctx context.Context, env *cli.Env) int {
 	}
 	env.Name = "gregor dev"
 	if env.Terminal {
-		logger := slog.New(log4j.NewHandler(env.Err, slog.LevelWarn))
 		return runNode(ctx, env, cfg, logger, func(n *node.Node) { banner(env, n, port, v.Get("data")) })
 	}
-	return runNode(ctx, env, cfg, slog.New(log4j.NewHandler(env.Out, slog.LevelInfo)), nil)
+	return runNode(ctx, env, cfg, logger, nil)
 }
 
 // controllerPort is the port above the clients', or a free one where that is taken:

@@ -33,7 +33,11 @@ var dumpLogTable = opt.Table{Options: []opt.Option{
 	{Name: "max-bytes", Kind: opt.Value, Type: "Integer", Arg: "size", Default: "2147483647", Doc: "How many bytes of each log to read."},
 	{Name: "key-decoder-class", Kind: opt.Value, Optional: stringDecoder, Default: stringDecoder, Doc: "How keys are shown: the String-, Integer- or LongDecoder of " + decoderPackage[:len(decoderPackage)-1] + "."},
 	{Name: "value-decoder-class", Kind: opt.Value, Optional: stringDecoder, Default: stringDecoder, Doc: "How values are shown, as with --key-decoder-class."},
+	{Name: "offsets-decoder", Doc: "Show messages as the records of __consumer_offsets that they are."},
+	{Name: "transaction-log-decoder", Doc: "Show messages as the records of __transaction_state that they are."},
 	{Name: "cluster-metadata-decoder", Doc: "Show messages as the records of the metadata log that they are."},
+	{Name: "remote-log-metadata-decoder", Doc: "Show messages as the records of __remote_log_metadata that they are, as Kafka's own manager of remote log metadata writes them."},
+	{Name: "share-group-state-decoder", Doc: "Show messages as the records of __share_group_state that they are."},
 	{Name: "help", Doc: "Print usage information."},
 	{Name: "version", Doc: "Display Kafka version."},
 }}
@@ -88,8 +92,13 @@ func newDumper(env *cli.Env, v *opt.Values) (*dumper, error) {
 		fs: vfs.OS(), out: bufio.NewWriterSize(env.Out, 64<<10), errOut: env.Err,
 		skipMetadata: v.Has("skip-record-metadata"), sanityOnly: v.Has("index-sanity-check"), verifyOnly: v.Has("verify-index-only"),
 	}
-	for _, o := range []string{"print-data-log", "cluster-metadata-decoder", "value-decoder-class", "key-decoder-class"} {
+	for _, o := range []string{"print-data-log", "value-decoder-class", "key-decoder-class"} {
 		d.contents = d.contents || v.Has(o)
+	}
+	for _, l := range logDecoders {
+		if v.Has(l.option) && d.parser == nil {
+			d.contents, d.parser = true, l.parser
+		}
 	}
 	d.deep = d.contents || v.Has("deep-iteration")
 	var err error
@@ -104,8 +113,7 @@ func newDumper(env *cli.Env, v *opt.Values) (*dumper, error) {
 	if err != nil {
 		return nil, err
 	}
-	if v.Has("cluster-metadata-decoder") {
-		d.parser = metadataParser
+	if d.parser != nil {
 		return d, nil
 	}
 	key, err := decoderByClass(v.Get("key-decoder-class"))

@@ -193,7 +193,9 @@ func (d *dumper) records(name string, raw []byte, last int64) (int64, error) {
 			}
 		}
 		if d.contents && !info.IsControl {
-			d.recordContents(&r)
+			if err := d.recordContents(&r); err != nil {
+				return last, err
+			}
 		}
 		fmt.Fprintln(d.out)
 	}
@@ -220,12 +222,15 @@ func length(b []byte) int {
 	return len(b)
 }
 
-func (d *dumper) recordContents(r *batch.Record) {
+func (d *dumper) recordContents(r *batch.Record) error {
 	prefix := " "
 	if d.skipMetadata {
 		prefix = "| "
 	}
-	key, value := d.parser(r)
+	key, value, err := d.parser(r)
+	if err != nil {
+		return err
+	}
 	if key != nil {
 		fmt.Fprintf(d.out, "%skey: %s", prefix, *key)
 		prefix = " "
@@ -233,6 +238,7 @@ func (d *dumper) recordContents(r *batch.Record) {
 	if value != nil {
 		fmt.Fprintf(d.out, "%spayload: %s", prefix, *value)
 	}
+	return nil
 }
 
 // controlTitles begin the lines of the quorum's control records.

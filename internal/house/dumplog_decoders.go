@@ -12,8 +12,8 @@ import (
 )
 
 // parser turns a record into what is printed for its key and value; nil prints
-// nothing.
-type parser func(r *batch.Record) (key, value *string)
+// nothing. An error ends the dump.
+type parser func(r *batch.Record) (key, value *string, err error)
 
 // decoder shows one field.
 type decoder func(b []byte) string
@@ -52,11 +52,11 @@ func plainParser(key, value decoder) parser {
 		s := decode(b)
 		return &s
 	}
-	return func(r *batch.Record) (*string, *string) { return show(key, r.Key), show(value, r.Value) }
+	return func(r *batch.Record) (*string, *string, error) { return show(key, r.Key), show(value, r.Value), nil }
 }
 
 // metadataParser shows the records of the metadata log as JSON.
-func metadataParser(r *batch.Record) (_, value *string) {
+func metadataParser(r *batch.Record) (_, value *string, err error) {
 	m, err := records.Decode(r.Value)
 	var s string
 	if err != nil {
@@ -64,7 +64,7 @@ func metadataParser(r *batch.Record) (_, value *string) {
 	} else {
 		s = string(records.JSON(m))
 	}
-	return nil, &s
+	return nil, &s, nil
 }
 
 // javaString decodes UTF-8 as the JVM does: each longest beginning of a character

@@ -261,7 +261,7 @@ func TestDumpRefusesWhatIsDamaged(t *testing.T) {
 		{[]string{"--files", "x.index", "--value-decoder-class", "a.B"}, 1, "Failed to load decoder class a.B"},
 		{[]string{"--files", "x.index", "--max-bytes", "many"}, 1, "Cannot parse argument 'many' of option max-bytes"},
 		{[]string{"--print-data-log"}, 1, `Missing required argument "[files]"`},
-		{[]string{"--offsets-decoder"}, 1, "offsets-decoder is not a recognized option"},
+		{[]string{"--metadata-decoder"}, 1, "metadata-decoder is not a recognized option"},
 		{nil, 1, dumpLogUsage},
 	} {
 		out, errs, code := runDump(t, dir, c.args...)

@@ -27,6 +27,30 @@ func newCoordinatorValue(key int16) Message {
 		return NewConsumerGroupCurrentMemberAssignmentValue()
 	case 16:
 		return NewConsumerGroupRegularExpressionValue()
+	case 10:
+		return NewShareGroupMemberMetadataValue()
+	case 11:
+		return NewShareGroupMetadataValue()
+	case 12:
+		return NewShareGroupTargetAssignmentMetadataValue()
+	case 13:
+		return NewShareGroupTargetAssignmentMemberValue()
+	case 14:
+		return NewShareGroupCurrentMemberAssignmentValue()
+	case 15:
+		return NewShareGroupStatePartitionMetadataValue()
+	case 17:
+		return NewStreamsGroupMetadataValue()
+	case 19:
+		return NewStreamsGroupMemberMetadataValue()
+	case 20:
+		return NewStreamsGroupTargetAssignmentMetadataValue()
+	case 21:
+		return NewStreamsGroupTargetAssignmentMemberValue()
+	case 22:
+		return NewStreamsGroupCurrentMemberAssignmentValue()
+	case 23:
+		return NewStreamsGroupTopologyValue()
 	}
 	return nil
 }
@@ -1512,6 +1536,2171 @@ func (m *ConsumerGroupRegularExpressionValue) appendJSON(dst []byte, v int16) []
 	dst = jsonInt(dst, int64(m.MetadataVersion))
 	dst = j.key(dst, "timestamp")
 	dst = jsonInt(dst, int64(m.Timestamp))
+	_ = v
+	return j.end(dst)
+}
+
+// ShareGroupMemberMetadataValue is the schema of that name.
+type ShareGroupMemberMetadataValue struct {
+	Version              int16 // schema version, not a field of the body
+	RackID               *string
+	ClientID             string
+	ClientHost           string
+	SubscribedTopicNames []string
+	UnknownTags          Tags
+}
+
+// NewShareGroupMemberMetadataValue returns a ShareGroupMemberMetadataValue with its schema defaults.
+func NewShareGroupMemberMetadataValue() *ShareGroupMemberMetadataValue {
+	m := &ShareGroupMemberMetadataValue{}
+	m.setDefaults()
+	return m
+}
+
+// APIKey is 10.
+func (*ShareGroupMemberMetadataValue) APIKey() int16 { return 10 }
+
+// SchemaName is Kafka's name of the schema.
+func (*ShareGroupMemberMetadataValue) SchemaName() string { return "ShareGroupMemberMetadataValue" }
+
+// RecordVersion is the schema version that AppendTo writes.
+func (m *ShareGroupMemberMetadataValue) RecordVersion() int16 { return m.Version }
+
+// AppendTo appends the body at RecordVersion.
+func (m *ShareGroupMemberMetadataValue) AppendTo(dst []byte) []byte {
+	return m.appendBody(dst, m.Version)
+}
+
+// AppendJSON appends the body as Kafka's tools print it.
+func (m *ShareGroupMemberMetadataValue) AppendJSON(dst []byte) []byte {
+	return m.appendJSON(dst, m.Version)
+}
+
+// ReadFrom replaces the content with body at the given version.
+func (m *ShareGroupMemberMetadataValue) ReadFrom(version int16, body []byte) error {
+	if version < 0 || version > 0 {
+		return errVersion("ShareGroupMemberMetadataValue", version, 0)
+	}
+	r := reader{b: body}
+	*m = ShareGroupMemberMetadataValue{}
+	m.setDefaults()
+	m.readBody(&r, version)
+	m.Version = version
+	return finish("ShareGroupMemberMetadataValue", version, &r)
+}
+
+func (m *ShareGroupMemberMetadataValue) setDefaults() {
+}
+
+func (m *ShareGroupMemberMetadataValue) appendBody(dst []byte, v int16) []byte {
+	dst = appendNullableString(dst, m.RackID, true)
+	dst = appendString(dst, m.ClientID, true)
+	dst = appendString(dst, m.ClientHost, true)
+	dst = appendArrayLen(dst, len(m.SubscribedTopicNames), false, true)
+	for i := range m.SubscribedTopicNames {
+		dst = appendString(dst, m.SubscribedTopicNames[i], true)
+	}
+	_ = v
+	return appendTags(dst, m.UnknownTags)
+}
+
+func (m *ShareGroupMemberMetadataValue) readBody(r *reader, v int16) {
+	m.RackID = r.nullableString(true)
+	m.ClientID = r.string(true)
+	m.ClientHost = r.string(true)
+	m.SubscribedTopicNames = r.stringArray(false, true)
+	for n := r.tagCount(); n > 0; n-- {
+		id, t := r.tag()
+		m.UnknownTags = r.keepTag(m.UnknownTags, id, &t)
+	}
+	_ = v
+}
+
+func (m *ShareGroupMemberMetadataValue) appendJSON(dst []byte, v int16) []byte {
+	j := jsonObject{}
+	dst = j.key(dst, "rackId")
+	dst = jsonNullableString(dst, m.RackID)
+	dst = j.key(dst, "clientId")
+	dst = jsonString(dst, m.ClientID)
+	dst = j.key(dst, "clientHost")
+	dst = jsonString(dst, m.ClientHost)
+	dst = j.key(dst, "subscribedTopicNames")
+	dst = append(dst, '[')
+	for i := range m.SubscribedTopicNames {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = jsonString(dst, m.SubscribedTopicNames[i])
+	}
+	dst = append(dst, ']')
+	_ = v
+	return j.end(dst)
+}
+
+// ShareGroupMetadataValue is the schema of that name.
+type ShareGroupMetadataValue struct {
+	Version      int16 // schema version, not a field of the body
+	Epoch        int32
+	MetadataHash int64
+	UnknownTags  Tags
+}
+
+// NewShareGroupMetadataValue returns a ShareGroupMetadataValue with its schema defaults.
+func NewShareGroupMetadataValue() *ShareGroupMetadataValue {
+	m := &ShareGroupMetadataValue{}
+	m.setDefaults()
+	return m
+}
+
+// APIKey is 11.
+func (*ShareGroupMetadataValue) APIKey() int16 { return 11 }
+
+// SchemaName is Kafka's name of the schema.
+func (*ShareGroupMetadataValue) SchemaName() string { return "ShareGroupMetadataValue" }
+
+// RecordVersion is the schema version that AppendTo writes.
+func (m *ShareGroupMetadataValue) RecordVersion() int16 { return m.Version }
+
+// AppendTo appends the body at RecordVersion.
+func (m *ShareGroupMetadataValue) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+
+// AppendJSON appends the body as Kafka's tools print it.
+func (m *ShareGroupMetadataValue) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
+
+// ReadFrom replaces the content with body at the given version.
+func (m *ShareGroupMetadataValue) ReadFrom(version int16, body []byte) error {
+	if version < 0 || version > 0 {
+		return errVersion("ShareGroupMetadataValue", version, 0)
+	}
+	r := reader{b: body}
+	*m = ShareGroupMetadataValue{}
+	m.setDefaults()
+	m.readBody(&r, version)
+	m.Version = version
+	return finish("ShareGroupMetadataValue", version, &r)
+}
+
+func (m *ShareGroupMetadataValue) setDefaults() {
+}
+
+func (m *ShareGroupMetadataValue) appendBody(dst []byte, v int16) []byte {
+	dst = appendInt32(dst, m.Epoch)
+	dst = appendInt64(dst, m.MetadataHash)
+	_ = v
+	return appendTags(dst, m.UnknownTags)
+}
+
+func (m *ShareGroupMetadataValue) readBody(r *reader, v int16) {
+	m.Epoch = r.int32()
+	m.MetadataHash = r.int64()
+	for n := r.tagCount(); n > 0; n-- {
+		id, t := r.tag()
+		m.UnknownTags = r.keepTag(m.UnknownTags, id, &t)
+	}
+	_ = v
+}
+
+func (m *ShareGroupMetadataValue) appendJSON(dst []byte, v int16) []byte {
+	j := jsonObject{}
+	dst = j.key(dst, "epoch")
+	dst = jsonInt(dst, int64(m.Epoch))
+	dst = j.key(dst, "metadataHash")
+	dst = jsonInt(dst, int64(m.MetadataHash))
+	_ = v
+	return j.end(dst)
+}
+
+// ShareGroupTargetAssignmentMetadataValue is the schema of that name.
+type ShareGroupTargetAssignmentMetadataValue struct {
+	Version             int16 // schema version, not a field of the body
+	AssignmentEpoch     int32
+	AssignmentTimestamp int64
+	UnknownTags         Tags
+}
+
+// NewShareGroupTargetAssignmentMetadataValue returns a ShareGroupTargetAssignmentMetadataValue with its schema defaults.
+func NewShareGroupTargetAssignmentMetadataValue() *ShareGroupTargetAssignmentMetadataValue {
+	m := &ShareGroupTargetAssignmentMetadataValue{}
+	m.setDefaults()
+	return m
+}
+
+// APIKey is 12.
+func (*ShareGroupTargetAssignmentMetadataValue) APIKey() int16 { return 12 }
+
+// SchemaName is Kafka's name of the schema.
+func (*ShareGroupTargetAssignmentMetadataValue) SchemaName() string {
+	return "ShareGroupTargetAssignmentMetadataValue"
+}
+
+// RecordVersion is the schema version that AppendTo writes.
+func (m *ShareGroupTargetAssignmentMetadataValue) RecordVersion() int16 { return m.Version }
+
+// AppendTo appends the body at RecordVersion.
+func (m *ShareGroupTargetAssignmentMetadataValue) AppendTo(dst []byte) []byte {
+	return m.appendBody(dst, m.Version)
+}
+
+// AppendJSON appends the body as Kafka's tools print it.
+func (m *ShareGroupTargetAssignmentMetadataValue) AppendJSON(dst []byte) []byte {
+	return m.appendJSON(dst, m.Version)
+}
+
+// ReadFrom replaces the content with body at the given version.
+func (m *ShareGroupTargetAssignmentMetadataValue) ReadFrom(version int16, body []byte) error {
+	if version < 0 || version > 0 {
+		return errVersion("ShareGroupTargetAssignmentMetadataValue", version, 0)
+	}
+	r := reader{b: body}
+	*m = ShareGroupTargetAssignmentMetadataValue{}
+	m.setDefaults()
+	m.readBody(&r, version)
+	m.Version = version
+	return finish("ShareGroupTargetAssignmentMetadataValue", version, &r)
+}
+
+func (m *ShareGroupTargetAssignmentMetadataValue) setDefaults() {
+}
+
+func (m *ShareGroupTargetAssignmentMetadataValue) appendBody(dst []byte, v int16) []byte {
+	dst = appendInt32(dst, m.AssignmentEpoch)
+	t := tagWriter{unknown: m.UnknownTags}
+	if m.AssignmentTimestamp != 0 {
+		t.known++
+	}
+	dst = t.begin(dst)
+	if m.AssignmentTimestamp != 0 {
+		dst = t.open(dst, 0)
+		dst = appendInt64(dst, m.AssignmentTimestamp)
+		dst = t.close(dst)
+	}
+	return t.end(dst)
+}
+
+func (m *ShareGroupTargetAssignmentMetadataValue) readBody(r *reader, v int16) {
+	m.AssignmentEpoch = r.int32()
+	for n := r.tagCount(); n > 0; n-- {
+		id, t := r.tag()
+		switch {
+		case id == 0:
+			m.AssignmentTimestamp = t.int64()
+			r.closeTag(id, &t)
+			continue
+		}
+		m.UnknownTags = r.keepTag(m.UnknownTags, id, &t)
+	}
+	_ = v
+}
+
+func (m *ShareGroupTargetAssignmentMetadataValue) appendJSON(dst []byte, v int16) []byte {
+	j := jsonObject{}
+	dst = j.key(dst, "assignmentEpoch")
+	dst = jsonInt(dst, int64(m.AssignmentEpoch))
+	if m.AssignmentTimestamp != 0 {
+		dst = j.key(dst, "assignmentTimestamp")
+		dst = jsonInt(dst, int64(m.AssignmentTimestamp))
+	}
+	_ = v
+	return j.end(dst)
+}
+
+// ShareGroupTargetAssignmentMemberValue is the schema of that name.
+type ShareGroupTargetAssignmentMemberValue struct {
+	Version         int16 // schema version, not a field of the body
+	TopicPartitions []ShareGroupTargetPartitions
+	UnknownTags     Tags
+}
+
+// ShareGroupTargetPartitions is a part of the schema that holds it.
+type ShareGroupTargetPartitions struct {
+	TopicID     kafka.UUID
+	Partitions  []int32
+	UnknownTags Tags
+}
+
+// NewShareGroupTargetAssignmentMemberValue returns a ShareGroupTargetAssignmentMemberValue with its schema defaults.
+func NewShareGroupTargetAssignmentMemberValue() *ShareGroupTargetAssignmentMemberValue {
+	m := &ShareGroupTargetAssignmentMemberValue{}
+	m.setDefaults()
+	return m
+}
+
+// APIKey is 13.
+func (*ShareGroupTargetAssignmentMemberValue) APIKey() int16 { return 13 }
+
+// SchemaName is Kafka's name of the schema.
+func (*ShareGroupTargetAssignmentMemberValue) SchemaName() string {
+	return "ShareGroupTargetAssignmentMemberValue"
+}
+
+// RecordVersion is the schema version that AppendTo writes.
+func (m *ShareGroupTargetAssignmentMemberValue) RecordVersion() int16 { return m.Version }
+
+// AppendTo appends the body at RecordVersion.
+func (m *ShareGroupTargetAssignmentMemberValue) AppendTo(dst []byte) []byte {
+	return m.appendBody(dst, m.Version)
+}
+
+// AppendJSON appends the body as Kafka's tools print it.
+func (m *ShareGroupTargetAssignmentMemberValue) AppendJSON(dst []byte) []byte {
+	return m.appendJSON(dst, m.Version)
+}
+
+// ReadFrom replaces the content with body at the given version.
+func (m *ShareGroupTargetAssignmentMemberValue) ReadFrom(version int16, body []byte) error {
+	if version < 0 || version > 0 {
+		return errVersion("ShareGroupTargetAssignmentMemberValue", version, 0)
+	}
+	r := reader{b: body}
+	*m = ShareGroupTargetAssignmentMemberValue{}
+	m.setDefaults()
+	m.readBody(&r, version)
+	m.Version = version
+	return finish("ShareGroupTargetAssignmentMemberValue", version, &r)
+}
+
+func (m *ShareGroupTargetAssignmentMemberValue) setDefaults() {
+}
+
+func (m *ShareGroupTargetAssignmentMemberValue) appendBody(dst []byte, v int16) []byte {
+	dst = appendArrayLen(dst, len(m.TopicPartitions), false, true)
+	for i := range m.TopicPartitions {
+		dst = m.TopicPartitions[i].appendBody(dst, v)
+	}
+	_ = v
+	return appendTags(dst, m.UnknownTags)
+}
+
+func (m *ShareGroupTargetAssignmentMemberValue) readBody(r *reader, v int16) {
+	if n, ok := r.arrayLen(18, false, true); ok {
+		m.TopicPartitions = make([]ShareGroupTargetPartitions, n)
+		for i := range m.TopicPartitions {
+			m.TopicPartitions[i].setDefaults()
+			m.TopicPartitions[i].readBody(r, v)
+		}
+	}
+	for n := r.tagCount(); n > 0; n-- {
+		id, t := r.tag()
+		m.UnknownTags = r.keepTag(m.UnknownTags, id, &t)
+	}
+	_ = v
+}
+
+func (m *ShareGroupTargetAssignmentMemberValue) appendJSON(dst []byte, v int16) []byte {
+	j := jsonObject{}
+	dst = j.key(dst, "topicPartitions")
+	dst = append(dst, '[')
+	for i := range m.TopicPartitions {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = m.TopicPartitions[i].appendJSON(dst, v)
+	}
+	dst = append(dst, ']')
+	_ = v
+	return j.end(dst)
+}
+
+func (m *ShareGroupTargetPartitions) setDefaults() {
+}
+
+func (m *ShareGroupTargetPartitions) appendBody(dst []byte, v int16) []byte {
+	dst = append(dst, m.TopicID[:]...)
+	dst = appendArrayLen(dst, len(m.Partitions), false, true)
+	for i := range m.Partitions {
+		dst = appendInt32(dst, m.Partitions[i])
+	}
+	_ = v
+	return appendTags(dst, m.UnknownTags)
+}
+
+func (m *ShareGroupTargetPartitions) readBody(r *reader, v int16) {
+	m.TopicID = r.uuid()
+	m.Partitions = r.int32Array(false, true)
+	for n := r.tagCount(); n > 0; n-- {
+		id, t := r.tag()
+		m.UnknownTags = r.keepTag(m.UnknownTags, id, &t)
+	}
+	_ = v
+}
+
+func (m *ShareGroupTargetPartitions) appendJSON(dst []byte, v int16) []byte {
+	j := jsonObject{}
+	dst = j.key(dst, "topicId")
+	dst = jsonUUID(dst, m.TopicID)
+	dst = j.key(dst, "partitions")
+	dst = append(dst, '[')
+	for i := range m.Partitions {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = jsonInt(dst, int64(m.Partitions[i]))
+	}
+	dst = append(dst, ']')
+	_ = v
+	return j.end(dst)
+}
+
+// ShareGroupCurrentMemberAssignmentValue is the schema of that name.
+type ShareGroupCurrentMemberAssignmentValue struct {
+	Version             int16 // schema version, not a field of the body
+	MemberEpoch         int32
+	PreviousMemberEpoch int32
+	State               int8
+	AssignedPartitions  []ShareGroupCurrentPartitions
+	UnknownTags         Tags
+}
+
+// ShareGroupCurrentPartitions is a part of the schema that holds it.
+type ShareGroupCurrentPartitions struct {
+	TopicID     kafka.UUID
+	Partitions  []int32
+	UnknownTags Tags
+}
+
+// NewShareGroupCurrentMemberAssignmentValue returns a ShareGroupCurrentMemberAssignmentValue with its schema defaults.
+func NewShareGroupCurrentMemberAssignmentValue() *ShareGroupCurrentMemberAssignmentValue {
+	m := &ShareGroupCurrentMemberAssignmentValue{}
+	m.setDefaults()
+	return m
+}
+
+// APIKey is 14.
+func (*ShareGroupCurrentMemberAssignmentValue) APIKey() int16 { return 14 }
+
+// SchemaName is Kafka's name of the schema.
+func (*ShareGroupCurrentMemberAssignmentValue) SchemaName() string {
+	return "ShareGroupCurrentMemberAssignmentValue"
+}
+
+// RecordVersion is the schema version that AppendTo writes.
+func (m *ShareGroupCurrentMemberAssignmentValue) RecordVersion() int16 { return m.Version }
+
+// AppendTo appends the body at RecordVersion.
+func (m *ShareGroupCurrentMemberAssignmentValue) AppendTo(dst []byte) []byte {
+	return m.appendBody(dst, m.Version)
+}
+
+// AppendJSON appends the body as Kafka's tools print it.
+func (m *ShareGroupCurrentMemberAssignmentValue) AppendJSON(dst []byte) []byte {
+	return m.appendJSON(dst, m.Version)
+}
+
+// ReadFrom replaces the content with body at the given version.
+func (m *ShareGroupCurrentMemberAssignmentValue) ReadFrom(version int16, body []byte) error {
+	if version < 0 || version > 0 {
+		return errVersion("ShareGroupCurrentMemberAssignmentValue", version, 0)
+	}
+	r := reader{b: body}
+	*m = ShareGroupCurrentMemberAssignmentValue{}
+	m.setDefaults()
+	m.readBody(&r, version)
+	m.Version = version
+	return finish("ShareGroupCurrentMemberAssignmentValue", version, &r)
+}
+
+func (m *ShareGroupCurrentMemberAssignmentValue) setDefaults() {
+}
+
+func (m *ShareGroupCurrentMemberAssignmentValue) appendBody(dst []byte, v int16) []byte {
+	dst = appendInt32(dst, m.MemberEpoch)
+	dst = appendInt32(dst, m.PreviousMemberEpoch)
+	dst = appendInt8(dst, m.State)
+	dst = appendArrayLen(dst, len(m.AssignedPartitions), false, true)
+	for i := range m.AssignedPartitions {
+		dst = m.AssignedPartitions[i].appendBody(dst, v)
+	}
+	_ = v
+	return appendTags(dst, m.UnknownTags)
+}
+
+func (m *ShareGroupCurrentMemberAssignmentValue) readBody(r *reader, v int16) {
+	m.MemberEpoch = r.int32()
+	m.PreviousMemberEpoch = r.int32()
+	m.State = r.int8()
+	if n, ok := r.arrayLen(18, false, true); ok {
+		m.AssignedPartitions = make([]ShareGroupCurrentPartitions, n)
+		for i := range m.AssignedPartitions {
+			m.AssignedPartitions[i].setDefaults()
+			m.AssignedPartitions[i].readBody(r, v)
+		}
+	}
+	for n := r.tagCount(); n > 0; n-- {
+		id, t := r.tag()
+		m.UnknownTags = r.keepTag(m.UnknownTags, id, &t)
+	}
+	_ = v
+}
+
+func (m *ShareGroupCurrentMemberAssignmentValue) appendJSON(dst []byte, v int16) []byte {
+	j := jsonObject{}
+	dst = j.key(dst, "memberEpoch")
+	dst = jsonInt(dst, int64(m.MemberEpoch))
+	dst = j.key(dst, "previousMemberEpoch")
+	dst = jsonInt(dst, int64(m.PreviousMemberEpoch))
+	dst = j.key(dst, "state")
+	dst = jsonInt(dst, int64(m.State))
+	dst = j.key(dst, "assignedPartitions")
+	dst = append(dst, '[')
+	for i := range m.AssignedPartitions {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = m.AssignedPartitions[i].appendJSON(dst, v)
+	}
+	dst = append(dst, ']')
+	_ = v
+	return j.end(dst)
+}
+
+func (m *ShareGroupCurrentPartitions) setDefaults() {
+}
+
+func (m *ShareGroupCurrentPartitions) appendBody(dst []byte, v int16) []byte {
+	dst = append(dst, m.TopicID[:]...)
+	dst = appendArrayLen(dst, len(m.Partitions), false, true)
+	for i := range m.Partitions {
+		dst = appendInt32(dst, m.Partitions[i])
+	}
+	_ = v
+	return appendTags(dst, m.UnknownTags)
+}
+
+func (m *ShareGroupCurrentPartitions) readBody(r *reader, v int16) {
+	m.TopicID = r.uuid()
+	m.Partitions = r.int32Array(false, true)
+	for n := r.tagCount(); n > 0; n-- {
+		id, t := r.tag()
+		m.UnknownTags = r.keepTag(m.UnknownTags, id, &t)
+	}
+	_ = v
+}
+
+func (m *ShareGroupCurrentPartitions) appendJSON(dst []byte, v int16) []byte {
+	j := jsonObject{}
+	dst = j.key(dst, "topicId")
+	dst = jsonUUID(dst, m.TopicID)
+	dst = j.key(dst, "partitions")
+	dst = append(dst, '[')
+	for i := range m.Partitions {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = jsonInt(dst, int64(m.Partitions[i]))
+	}
+	dst = append(dst, ']')
+	_ = v
+	return j.end(dst)
+}
+
+// ShareGroupStatePartitionMetadataValue is the schema of that name.
+type ShareGroupStatePartitionMetadataValue struct {
+	Version            int16 // schema version, not a field of the body
+	InitializingTopics []ShareGroupStatePartitions
+	InitializedTopics  []ShareGroupStatePartitions
+	DeletingTopics     []ShareGroupStateTopic
+	UnknownTags        Tags
+}
+
+// ShareGroupStatePartitions is a part of the schema that holds it.
+type ShareGroupStatePartitions struct {
+	TopicID     kafka.UUID
+	TopicName   string
+	Partitions  []int32
+	UnknownTags Tags
+}
+
+// ShareGroupStateTopic is a part of the schema that holds it.
+type ShareGroupStateTopic struct {
+	TopicID     kafka.UUID
+	TopicName   string
+	UnknownTags Tags
+}
+
+// NewShareGroupStatePartitionMetadataValue returns a ShareGroupStatePartitionMetadataValue with its schema defaults.
+func NewShareGroupStatePartitionMetadataValue() *ShareGroupStatePartitionMetadataValue {
+	m := &ShareGroupStatePartitionMetadataValue{}
+	m.setDefaults()
+	return m
+}
+
+// APIKey is 15.
+func (*ShareGroupStatePartitionMetadataValue) APIKey() int16 { return 15 }
+
+// SchemaName is Kafka's name of the schema.
+func (*ShareGroupStatePartitionMetadataValue) SchemaName() string {
+	return "ShareGroupStatePartitionMetadataValue"
+}
+
+// RecordVersion is the schema version that AppendTo writes.
+func (m *ShareGroupStatePartitionMetadataValue) RecordVersion() int16 { return m.Version }
+
+// AppendTo appends the body at RecordVersion.
+func (m *ShareGroupStatePartitionMetadataValue) AppendTo(dst []byte) []byte {
+	return m.appendBody(dst, m.Version)
+}
+
+// AppendJSON appends the body as Kafka's tools print it.
+func (m *ShareGroupStatePartitionMetadataValue) AppendJSON(dst []byte) []byte {
+	return m.appendJSON(dst, m.Version)
+}
+
+// ReadFrom replaces the content with body at the given version.
+func (m *ShareGroupStatePartitionMetadataValue) ReadFrom(version int16, body []byte) error {
+	if version < 0 || version > 0 {
+		return errVersion("ShareGroupStatePartitionMetadataValue", version, 0)
+	}
+	r := reader{b: body}
+	*m = ShareGroupStatePartitionMetadataValue{}
+	m.setDefaults()
+	m.readBody(&r, version)
+	m.Version = version
+	return finish("ShareGroupStatePartitionMetadataValue", version, &r)
+}
+
+func (m *ShareGroupStatePartitionMetadataValue) setDefaults() {
+}
+
+func (m *ShareGroupStatePartitionMetadataValue) appendBody(dst []byte, v int16) []byte {
+	dst = appendArrayLen(dst, len(m.InitializingTopics), false, true)
+	for i := range m.InitializingTopics {
+		dst = m.InitializingTopics[i].appendBody(dst, v)
+	}
+	dst = appendArrayLen(dst, len(m.InitializedTopics), false, true)
+	for i := range m.InitializedTopics {
+		dst = m.InitializedTopics[i].appendBody(dst, v)
+	}
+	dst = appendArrayLen(dst, len(m.DeletingTopics), false, true)
+	for i := range m.DeletingTopics {
+		dst = m.DeletingTopics[i].appendBody(dst, v)
+	}
+	_ = v
+	return appendTags(dst, m.UnknownTags)
+}
+
+func (m *ShareGroupStatePartitionMetadataValue) readBody(r *reader, v int16) {
+	if n, ok := r.arrayLen(19, false, true); ok {
+		m.InitializingTopics = make([]ShareGroupStatePartitions, n)
+		for i := range m.InitializingTopics {
+			m.InitializingTopics[i].setDefaults()
+			m.InitializingTopics[i].readBody(r, v)
+		}
+	}
+	if n, ok := r.arrayLen(19, false, true); ok {
+		m.InitializedTopics = make([]ShareGroupStatePartitions, n)
+		for i := range m.InitializedTopics {
+			m.InitializedTopics[i].setDefaults()
+			m.InitializedTopics[i].readBody(r, v)
+		}
+	}
+	if n, ok := r.arrayLen(18, false, true); ok {
+		m.DeletingTopics = make([]ShareGroupStateTopic, n)
+		for i := range m.DeletingTopics {
+			m.DeletingTopics[i].setDefaults()
+			m.DeletingTopics[i].readBody(r, v)
+		}
+	}
+	for n := r.tagCount(); n > 0; n-- {
+		id, t := r.tag()
+		m.UnknownTags = r.keepTag(m.UnknownTags, id, &t)
+	}
+	_ = v
+}
+
+func (m *ShareGroupStatePartitionMetadataValue) appendJSON(dst []byte, v int16) []byte {
+	j := jsonObject{}
+	dst = j.key(dst, "initializingTopics")
+	dst = append(dst, '[')
+	for i := range m.InitializingTopics {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = m.InitializingTopics[i].appendJSON(dst, v)
+	}
+	dst = append(dst, ']')
+	dst = j.key(dst, "initializedTopics")
+	dst = append(dst, '[')
+	for i := range m.InitializedTopics {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = m.InitializedTopics[i].appendJSON(dst, v)
+	}
+	dst = append(dst, ']')
+	dst = j.key(dst, "deletingTopics")
+	dst = append(dst, '[')
+	for i := range m.DeletingTopics {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = m.DeletingTopics[i].appendJSON(dst, v)
+	}
+	dst = append(dst, ']')
+	_ = v
+	return j.end(dst)
+}
+
+func (m *ShareGroupStatePartitions) setDefaults() {
+}
+
+func (m *ShareGroupStatePartitions) appendBody(dst []byte, v int16) []byte {
+	dst = append(dst, m.TopicID[:]...)
+	dst = appendString(dst, m.TopicName, true)
+	dst = appendArrayLen(dst, len(m.Partitions), false, true)
+	for i := range m.Partitions {
+		dst = appendInt32(dst, m.Partitions[i])
+	}
+	_ = v
+	return appendTags(dst, m.UnknownTags)
+}
+
+func (m *ShareGroupStatePartitions) readBody(r *reader, v int16) {
+	m.TopicID = r.uuid()
+	m.TopicName = r.string(true)
+	m.Partitions = r.int32Array(false, true)
+	for n := r.tagCount(); n > 0; n-- {
+		id, t := r.tag()
+		m.UnknownTags = r.keepTag(m.UnknownTags, id, &t)
+	}
+	_ = v
+}
+
+func (m *ShareGroupStatePartitions) appendJSON(dst []byte, v int16) []byte {
+	j := jsonObject{}
+	dst = j.key(dst, "topicId")
+	dst = jsonUUID(dst, m.TopicID)
+	dst = j.key(dst, "topicName")
+	dst = jsonString(dst, m.TopicName)
+	dst = j.key(dst, "partitions")
+	dst = append(dst, '[')
+	for i := range m.Partitions {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = jsonInt(dst, int64(m.Partitions[i]))
+	}
+	dst = append(dst, ']')
+	_ = v
+	return j.end(dst)
+}
+
+func (m *ShareGroupStateTopic) setDefaults() {
+}
+
+func (m *ShareGroupStateTopic) appendBody(dst []byte, v int16) []byte {
+	dst = append(dst, m.TopicID[:]...)
+	dst = appendString(dst, m.TopicName, true)
+	_ = v
+	return appendTags(dst, m.UnknownTags)
+}
+
+func (m *ShareGroupStateTopic) readBody(r *reader, v int16) {
+	m.TopicID = r.uuid()
+	m.TopicName = r.string(true)
+	for n := r.tagCount(); n > 0; n-- {
+		id, t := r.tag()
+		m.UnknownTags = r.keepTag(m.UnknownTags, id, &t)
+	}
+	_ = v
+}
+
+func (m *ShareGroupStateTopic) appendJSON(dst []byte, v int16) []byte {
+	j := jsonObject{}
+	dst = j.key(dst, "topicId")
+	dst = jsonUUID(dst, m.TopicID)
+	dst = j.key(dst, "topicName")
+	dst = jsonString(dst, m.TopicName)
+	_ = v
+	return j.end(dst)
+}
+
+// StreamsGroupMetadataValue is the schema of that name.
+type StreamsGroupMetadataValue struct {
+	Version                        int16 // schema version, not a field of the body
+	Epoch                          int32
+	MetadataHash                   int64
+	ValidatedTopologyEpoch         int32
+	LastAssignmentConfigs          []StreamsGroupAssignmentConfig
+	StoredDescriptionTopologyEpoch int32
+	FailedDescriptionTopologyEpoch int32
+	UnknownTags                    Tags
+}
+
+// StreamsGroupAssignmentConfig is a part of the schema that holds it.
+type StreamsGroupAssignmentConfig struct {
+	Key         string
+	Value       string
+	UnknownTags Tags
+}
+
+// NewStreamsGroupMetadataValue returns a StreamsGroupMetadataValue with its schema defaults.
+func NewStreamsGroupMetadataValue() *StreamsGroupMetadataValue {
+	m := &StreamsGroupMetadataValue{}
+	m.setDefaults()
+	return m
+}
+
+// APIKey is 17.
+func (*StreamsGroupMetadataValue) APIKey() int16 { return 17 }
+
+// SchemaName is Kafka's name of the schema.
+func (*StreamsGroupMetadataValue) SchemaName() string { return "StreamsGroupMetadataValue" }
+
+// RecordVersion is the schema version that AppendTo writes.
+func (m *StreamsGroupMetadataValue) RecordVersion() int16 { return m.Version }
+
+// AppendTo appends the body at RecordVersion.
+func (m *StreamsGroupMetadataValue) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+
+// AppendJSON appends the body as Kafka's tools print it.
+func (m *StreamsGroupMetadataValue) AppendJSON(dst []byte) []byte {
+	return m.appendJSON(dst, m.Version)
+}
+
+// ReadFrom replaces the content with body at the given version.
+func (m *StreamsGroupMetadataValue) ReadFrom(version int16, body []byte) error {
+	if version < 0 || version > 0 {
+		return errVersion("StreamsGroupMetadataValue", version, 0)
+	}
+	r := reader{b: body}
+	*m = StreamsGroupMetadataValue{}
+	m.setDefaults()
+	m.readBody(&r, version)
+	m.Version = version
+	return finish("StreamsGroupMetadataValue", version, &r)
+}
+
+func (m *StreamsGroupMetadataValue) setDefaults() {
+	m.ValidatedTopologyEpoch = -1
+	m.LastAssignmentConfigs = []StreamsGroupAssignmentConfig{}
+	m.StoredDescriptionTopologyEpoch = -1
+	m.FailedDescriptionTopologyEpoch = -1
+}
+
+func (m *StreamsGroupMetadataValue) appendBody(dst []byte, v int16) []byte {
+	dst = appendInt32(dst, m.Epoch)
+	dst = appendInt64(dst, m.MetadataHash)
+	t := tagWriter{unknown: m.UnknownTags}
+	if m.ValidatedTopologyEpoch != -1 {
+		t.known++
+	}
+	if m.LastAssignmentConfigs == nil || len(m.LastAssignmentConfigs) > 0 {
+		t.known++
+	}
+	if m.StoredDescriptionTopologyEpoch != -1 {
+		t.known++
+	}
+	if m.FailedDescriptionTopologyEpoch != -1 {
+		t.known++
+	}
+	dst = t.begin(dst)
+	if m.ValidatedTopologyEpoch != -1 {
+		dst = t.open(dst, 0)
+		dst = appendInt32(dst, m.ValidatedTopologyEpoch)
+		dst = t.close(dst)
+	}
+	if m.LastAssignmentConfigs == nil || len(m.LastAssignmentConfigs) > 0 {
+		dst = t.open(dst, 1)
+		dst = appendArrayLen(dst, len(m.LastAssignmentConfigs), m.LastAssignmentConfigs == nil, true)
+		for i := range m.LastAssignmentConfigs {
+			dst = m.LastAssignmentConfigs[i].appendBody(dst, v)
+		}
+		dst = t.close(dst)
+	}
+	if m.StoredDescriptionTopologyEpoch != -1 {
+		dst = t.open(dst, 2)
+		dst = appendInt32(dst, m.StoredDescriptionTopologyEpoch)
+		dst = t.close(dst)
+	}
+	if m.FailedDescriptionTopologyEpoch != -1 {
+		dst = t.open(dst, 3)
+		dst = appendInt32(dst, m.FailedDescriptionTopologyEpoch)
+		dst = t.close(dst)
+	}
+	return t.end(dst)
+}
+
+func (m *StreamsGroupMetadataValue) readBody(r *reader, v int16) {
+	m.Epoch = r.int32()
+	m.MetadataHash = r.int64()
+	for n := r.tagCount(); n > 0; n-- {
+		id, t := r.tag()
+		switch {
+		case id == 0:
+			m.ValidatedTopologyEpoch = t.int32()
+			r.closeTag(id, &t)
+			continue
+		case id == 1:
+			if n, ok := t.arrayLen(3, true, true); ok {
+				m.LastAssignmentConfigs = make([]StreamsGroupAssignmentConfig, n)
+				for i := range m.LastAssignmentConfigs {
+					m.LastAssignmentConfigs[i].setDefaults()
+					m.LastAssignmentConfigs[i].readBody(&t, v)
+				}
+			}
+			r.closeTag(id, &t)
+			continue
+		case id == 2:
+			m.StoredDescriptionTopologyEpoch = t.int32()
+			r.closeTag(id, &t)
+			continue
+		case id == 3:
+			m.FailedDescriptionTopologyEpoch = t.int32()
+			r.closeTag(id, &t)
+			continue
+		}
+		m.UnknownTags = r.keepTag(m.UnknownTags, id, &t)
+	}
+	_ = v
+}
+
+func (m *StreamsGroupMetadataValue) appendJSON(dst []byte, v int16) []byte {
+	j := jsonObject{}
+	dst = j.key(dst, "epoch")
+	dst = jsonInt(dst, int64(m.Epoch))
+	dst = j.key(dst, "metadataHash")
+	dst = jsonInt(dst, int64(m.MetadataHash))
+	if m.ValidatedTopologyEpoch != -1 {
+		dst = j.key(dst, "validatedTopologyEpoch")
+		dst = jsonInt(dst, int64(m.ValidatedTopologyEpoch))
+	}
+	if m.LastAssignmentConfigs == nil || len(m.LastAssignmentConfigs) > 0 {
+		dst = j.key(dst, "lastAssignmentConfigs")
+		if m.LastAssignmentConfigs == nil {
+			dst = append(dst, "null"...)
+		} else {
+			dst = append(dst, '[')
+			for i := range m.LastAssignmentConfigs {
+				if i > 0 {
+					dst = append(dst, ',')
+				}
+				dst = m.LastAssignmentConfigs[i].appendJSON(dst, v)
+			}
+			dst = append(dst, ']')
+		}
+	}
+	if m.StoredDescriptionTopologyEpoch != -1 {
+		dst = j.key(dst, "storedDescriptionTopologyEpoch")
+		dst = jsonInt(dst, int64(m.StoredDescriptionTopologyEpoch))
+	}
+	if m.FailedDescriptionTopologyEpoch != -1 {
+		dst = j.key(dst, "failedDescriptionTopologyEpoch")
+		dst = jsonInt(dst, int64(m.FailedDescriptionTopologyEpoch))
+	}
+	_ = v
+	return j.end(dst)
+}
+
+func (m *StreamsGroupAssignmentConfig) setDefaults() {
+}
+
+func (m *StreamsGroupAssignmentConfig) appendBody(dst []byte, v int16) []byte {
+	dst = appendString(dst, m.Key, true)
+	dst = appendString(dst, m.Value, true)
+	_ = v
+	return appendTags(dst, m.UnknownTags)
+}
+
+func (m *StreamsGroupAssignmentConfig) readBody(r *reader, v int16) {
+	m.Key = r.string(true)
+	m.Value = r.string(true)
+	for n := r.tagCount(); n > 0; n-- {
+		id, t := r.tag()
+		m.UnknownTags = r.keepTag(m.UnknownTags, id, &t)
+	}
+	_ = v
+}
+
+func (m *StreamsGroupAssignmentConfig) appendJSON(dst []byte, v int16) []byte {
+	j := jsonObject{}
+	dst = j.key(dst, "key")
+	dst = jsonString(dst, m.Key)
+	dst = j.key(dst, "value")
+	dst = jsonString(dst, m.Value)
+	_ = v
+	return j.end(dst)
+}
+
+// StreamsGroupMemberMetadataValue is the schema of that name.
+type StreamsGroupMemberMetadataValue struct {
+	Version            int16 // schema version, not a field of the body
+	InstanceID         *string
+	RackID             *string
+	ClientID           string
+	ClientHost         string
+	RebalanceTimeoutMs int32
+	TopologyEpoch      int32
+	ProcessID          string
+	UserEndpoint       *StreamsGroupEndpoint
+	ClientTags         []StreamsGroupClientTag
+	UnknownTags        Tags
+}
+
+// StreamsGroupEndpoint is a part of the schema that holds it.
+type StreamsGroupEndpoint struct {
+	Host        string
+	Port        uint16
+	UnknownTags Tags
+}
+
+// StreamsGroupClientTag is a part of the schema that holds it.
+type StreamsGroupClientTag struct {
+	Key         string
+	Value       string
+	UnknownTags Tags
+}
+
+// NewStreamsGroupMemberMetadataValue returns a StreamsGroupMemberMetadataValue with its schema defaults.
+func NewStreamsGroupMemberMetadataValue() *StreamsGroupMemberMetadataValue {
+	m := &StreamsGroupMemberMetadataValue{}
+	m.setDefaults()
+	return m
+}
+
+// APIKey is 19.
+func (*StreamsGroupMemberMetadataValue) APIKey() int16 { return 19 }
+
+// SchemaName is Kafka's name of the schema.
+func (*StreamsGroupMemberMetadataValue) SchemaName() string { return "StreamsGroupMemberMetadataValue" }
+
+// RecordVersion is the schema version that AppendTo writes.
+func (m *StreamsGroupMemberMetadataValue) RecordVersion() int16 { return m.Version }
+
+// AppendTo appends the body at RecordVersion.
+func (m *StreamsGroupMemberMetadataValue) AppendTo(dst []byte) []byte {
+	return m.appendBody(dst, m.Version)
+}
+
+// AppendJSON appends the body as Kafka's tools print it.
+func (m *StreamsGroupMemberMetadataValue) AppendJSON(dst []byte) []byte {
+	return m.appendJSON(dst, m.Version)
+}
+
+// ReadFrom replaces the content with body at the given version.
+func (m *StreamsGroupMemberMetadataValue) ReadFrom(version int16, body []byte) error {
+	if version < 0 || version > 0 {
+		return errVersion("StreamsGroupMemberMetadataValue", version, 0)
+	}
+	r := reader{b: body}
+	*m = StreamsGroupMemberMetadataValue{}
+	m.setDefaults()
+	m.readBody(&r, version)
+	m.Version = version
+	return finish("StreamsGroupMemberMetadataValue", version, &r)
+}
+
+func (m *StreamsGroupMemberMetadataValue) setDefaults() {
+	m.RebalanceTimeoutMs = -1
+}
+
+func (m *StreamsGroupMemberMetadataValue) appendBody(dst []byte, v int16) []byte {
+	dst = appendNullableString(dst, m.InstanceID, true)
+	dst = appendNullableString(dst, m.RackID, true)
+	dst = appendString(dst, m.ClientID, true)
+	dst = appendString(dst, m.ClientHost, true)
+	dst = appendInt32(dst, m.RebalanceTimeoutMs)
+	dst = appendInt32(dst, m.TopologyEpoch)
+	dst = appendString(dst, m.ProcessID, true)
+	if m.UserEndpoint == nil {
+		dst = appendInt8(dst, -1)
+	} else {
+		dst = appendInt8(dst, 1)
+		dst = m.UserEndpoint.appendBody(dst, v)
+	}
+	dst = appendArrayLen(dst, len(m.ClientTags), false, true)
+	for i := range m.ClientTags {
+		dst = m.ClientTags[i].appendBody(dst, v)
+	}
+	_ = v
+	return appendTags(dst, m.UnknownTags)
+}
+
+func (m *StreamsGroupMemberMetadataValue) readBody(r *reader, v int16) {
+	m.InstanceID = r.nullableString(true)
+	m.RackID = r.nullableString(true)
+	m.ClientID = r.string(true)
+	m.ClientHost = r.string(true)
+	m.RebalanceTimeoutMs = r.int32()
+	m.TopologyEpoch = r.int32()
+	m.ProcessID = r.string(true)
+	if m.UserEndpoint = nil; r.int8() >= 0 {
+		m.UserEndpoint = &StreamsGroupEndpoint{}
+		m.UserEndpoint.setDefaults()
+		m.UserEndpoint.readBody(r, v)
+	}
+	if n, ok := r.arrayLen(3, false, true); ok {
+		m.ClientTags = make([]StreamsGroupClientTag, n)
+		for i := range m.ClientTags {
+			m.ClientTags[i].setDefaults()
+			m.ClientTags[i].readBody(r, v)
+		}
+	}
+	for n := r.tagCount(); n > 0; n-- {
+		id, t := r.tag()
+		m.UnknownTags = r.keepTag(m.UnknownTags, id, &t)
+	}
+	_ = v
+}
+
+func (m *StreamsGroupMemberMetadataValue) appendJSON(dst []byte, v int16) []byte {
+	j := jsonObject{}
+	dst = j.key(dst, "instanceId")
+	dst = jsonNullableString(dst, m.InstanceID)
+	dst = j.key(dst, "rackId")
+	dst = jsonNullableString(dst, m.RackID)
+	dst = j.key(dst, "clientId")
+	dst = jsonString(dst, m.ClientID)
+	dst = j.key(dst, "clientHost")
+	dst = jsonString(dst, m.ClientHost)
+	dst = j.key(dst, "rebalanceTimeoutMs")
+	dst = jsonInt(dst, int64(m.RebalanceTimeoutMs))
+	dst = j.key(dst, "topologyEpoch")
+	dst = jsonInt(dst, int64(m.TopologyEpoch))
+	dst = j.key(dst, "processId")
+	dst = jsonString(dst, m.ProcessID)
+	dst = j.key(dst, "userEndpoint")
+	if m.UserEndpoint == nil {
+		dst = append(dst, "null"...)
+	} else {
+		dst = m.UserEndpoint.appendJSON(dst, v)
+	}
+	dst = j.key(dst, "clientTags")
+	dst = append(dst, '[')
+	for i := range m.ClientTags {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = m.ClientTags[i].appendJSON(dst, v)
+	}
+	dst = append(dst, ']')
+	_ = v
+	return j.end(dst)
+}
+
+func (m *StreamsGroupEndpoint) setDefaults() {
+}
+
+func (m *StreamsGroupEndpoint) appendBody(dst []byte, v int16) []byte {
+	dst = appendString(dst, m.Host, true)
+	dst = appendUint16(dst, m.Port)
+	_ = v
+	return appendTags(dst, m.UnknownTags)
+}
+
+func (m *StreamsGroupEndpoint) readBody(r *reader, v int16) {
+	m.Host = r.string(true)
+	m.Port = r.uint16()
+	for n := r.tagCount(); n > 0; n-- {
+		id, t := r.tag()
+		m.UnknownTags = r.keepTag(m.UnknownTags, id, &t)
+	}
+	_ = v
+}
+
+func (m *StreamsGroupEndpoint) appendJSON(dst []byte, v int16) []byte {
+	j := jsonObject{}
+	dst = j.key(dst, "host")
+	dst = jsonString(dst, m.Host)
+	dst = j.key(dst, "port")
+	dst = jsonInt(dst, int64(m.Port))
+	_ = v
+	return j.end(dst)
+}
+
+func (m *StreamsGroupClientTag) setDefaults() {
+}
+
+func (m *StreamsGroupClientTag) appendBody(dst []byte, v int16) []byte {
+	dst = appendString(dst, m.Key, true)
+	dst = appendString(dst, m.Value, true)
+	_ = v
+	return appendTags(dst, m.UnknownTags)
+}
+
+func (m *StreamsGroupClientTag) readBody(r *reader, v int16) {
+	m.Key = r.string(true)
+	m.Value = r.string(true)
+	for n := r.tagCount(); n > 0; n-- {
+		id, t := r.tag()
+		m.UnknownTags = r.keepTag(m.UnknownTags, id, &t)
+	}
+	_ = v
+}
+
+func (m *StreamsGroupClientTag) appendJSON(dst []byte, v int16) []byte {
+	j := jsonObject{}
+	dst = j.key(dst, "key")
+	dst = jsonString(dst, m.Key)
+	dst = j.key(dst, "value")
+	dst = jsonString(dst, m.Value)
+	_ = v
+	return j.end(dst)
+}
+
+// StreamsGroupTargetAssignmentMetadataValue is the schema of that name.
+type StreamsGroupTargetAssignmentMetadataValue struct {
+	Version             int16 // schema version, not a field of the body
+	AssignmentEpoch     int32
+	AssignmentTimestamp int64
+	UnknownTags         Tags
+}
+
+// NewStreamsGroupTargetAssignmentMetadataValue returns a StreamsGroupTargetAssignmentMetadataValue with its schema defaults.
+func NewStreamsGroupTargetAssignmentMetadataValue() *StreamsGroupTargetAssignmentMetadataValue {
+	m := &StreamsGroupTargetAssignmentMetadataValue{}
+	m.setDefaults()
+	return m
+}
+
+// APIKey is 20.
+func (*StreamsGroupTargetAssignmentMetadataValue) APIKey() int16 { return 20 }
+
+// SchemaName is Kafka's name of the schema.
+func (*StreamsGroupTargetAssignmentMetadataValue) SchemaName() string {
+	return "StreamsGroupTargetAssignmentMetadataValue"
+}
+
+// RecordVersion is the schema version that AppendTo writes.
+func (m *StreamsGroupTargetAssignmentMetadataValue) RecordVersion() int16 { return m.Version }
+
+// AppendTo appends the body at RecordVersion.
+func (m *StreamsGroupTargetAssignmentMetadataValue) AppendTo(dst []byte) []byte {
+	return m.appendBody(dst, m.Version)
+}
+
+// AppendJSON appends the body as Kafka's tools print it.
+func (m *StreamsGroupTargetAssignmentMetadataValue) AppendJSON(dst []byte) []byte {
+	return m.appendJSON(dst, m.Version)
+}
+
+// ReadFrom replaces the content with body at the given version.
+func (m *StreamsGroupTargetAssignmentMetadataValue) ReadFrom(version int16, body []byte) error {
+	if version < 0 || version > 0 {
+		return errVersion("StreamsGroupTargetAssignmentMetadataValue", version, 0)
+	}
+	r := reader{b: body}
+	*m = StreamsGroupTargetAssignmentMetadataValue{}
+	m.setDefaults()
+	m.readBody(&r, version)
+	m.Version = version
+	return finish("StreamsGroupTargetAssignmentMetadataValue", version, &r)
+}
+
+func (m *StreamsGroupTargetAssignmentMetadataValue) setDefaults() {
+}
+
+func (m *StreamsGroupTargetAssignmentMetadataValue) appendBody(dst []byte, v int16) []byte {
+	dst = appendInt32(dst, m.AssignmentEpoch)
+	t := tagWriter{unknown: m.UnknownTags}
+	if m.AssignmentTimestamp != 0 {
+		t.known++
+	}
+	dst = t.begin(dst)
+	if m.AssignmentTimestamp != 0 {
+		dst = t.open(dst, 0)
+		dst = appendInt64(dst, m.AssignmentTimestamp)
+		dst = t.close(dst)
+	}
+	return t.end(dst)
+}
+
+func (m *StreamsGroupTargetAssignmentMetadataValue) readBody(r *reader, v int16) {
+	m.AssignmentEpoch = r.int32()
+	for n := r.tagCount(); n > 0; n-- {
+		id, t := r.tag()
+		switch {
+		case id == 0:
+			m.AssignmentTimestamp = t.int64()
+			r.closeTag(id, &t)
+			continue
+		}
+		m.UnknownTags = r.keepTag(m.UnknownTags, id, &t)
+	}
+	_ = v
+}
+
+func (m *StreamsGroupTargetAssignmentMetadataValue) appendJSON(dst []byte, v int16) []byte {
+	j := jsonObject{}
+	dst = j.key(dst, "assignmentEpoch")
+	dst = jsonInt(dst, int64(m.AssignmentEpoch))
+	if m.AssignmentTimestamp != 0 {
+		dst = j.key(dst, "assignmentTimestamp")
+		dst = jsonInt(dst, int64(m.AssignmentTimestamp))
+	}
+	_ = v
+	return j.end(dst)
+}
+
+// StreamsGroupTargetAssignmentMemberValue is the schema of that name.
+type StreamsGroupTargetAssignmentMemberValue struct {
+	Version      int16 // schema version, not a field of the body
+	ActiveTasks  []StreamsGroupTargetTasks
+	StandbyTasks []StreamsGroupTargetTasks
+	WarmupTasks  []StreamsGroupTargetTasks
+	UnknownTags  Tags
+}
+
+// StreamsGroupTargetTasks is a part of the schema that holds it.
+type StreamsGroupTargetTasks struct {
+	SubtopologyID string
+	Partitions    []int32
+	UnknownTags   Tags
+}
+
+// NewStreamsGroupTargetAssignmentMemberValue returns a StreamsGroupTargetAssignmentMemberValue with its schema defaults.
+func NewStreamsGroupTargetAssignmentMemberValue() *StreamsGroupTargetAssignmentMemberValue {
+	m := &StreamsGroupTargetAssignmentMemberValue{}
+	m.setDefaults()
+	return m
+}
+
+// APIKey is 21.
+func (*StreamsGroupTargetAssignmentMemberValue) APIKey() int16 { return 21 }
+
+// SchemaName is Kafka's name of the schema.
+func (*StreamsGroupTargetAssignmentMemberValue) SchemaName() string {
+	return "StreamsGroupTargetAssignmentMemberValue"
+}
+
+// RecordVersion is the schema version that AppendTo writes.
+func (m *StreamsGroupTargetAssignmentMemberValue) RecordVersion() int16 { return m.Version }
+
+// AppendTo appends the body at RecordVersion.
+func (m *StreamsGroupTargetAssignmentMemberValue) AppendTo(dst []byte) []byte {
+	return m.appendBody(dst, m.Version)
+}
+
+// AppendJSON appends the body as Kafka's tools print it.
+func (m *StreamsGroupTargetAssignmentMemberValue) AppendJSON(dst []byte) []byte {
+	return m.appendJSON(dst, m.Version)
+}
+
+// ReadFrom replaces the content with body at the given version.
+func (m *StreamsGroupTargetAssignmentMemberValue) ReadFrom(version int16, body []byte) error {
+	if version < 0 || version > 0 {
+		return errVersion("StreamsGroupTargetAssignmentMemberValue", version, 0)
+	}
+	r := reader{b: body}
+	*m = StreamsGroupTargetAssignmentMemberValue{}
+	m.setDefaults()
+	m.readBody(&r, version)
+	m.Version = version
+	return finish("StreamsGroupTargetAssignmentMemberValue", version, &r)
+}
+
+func (m *StreamsGroupTargetAssignmentMemberValue) setDefaults() {
+}
+
+func (m *StreamsGroupTargetAssignmentMemberValue) appendBody(dst []byte, v int16) []byte {
+	dst = appendArrayLen(dst, len(m.ActiveTasks), false, true)
+	for i := range m.ActiveTasks {
+		dst = m.ActiveTasks[i].appendBody(dst, v)
+	}
+	dst = appendArrayLen(dst, len(m.StandbyTasks), false, true)
+	for i := range m.StandbyTasks {
+		dst = m.StandbyTasks[i].appendBody(dst, v)
+	}
+	dst = appendArrayLen(dst, len(m.WarmupTasks), false, true)
+	for i := range m.WarmupTasks {
+		dst = m.WarmupTasks[i].appendBody(dst, v)
+	}
+	_ = v
+	return appendTags(dst, m.UnknownTags)
+}
+
+func (m *StreamsGroupTargetAssignmentMemberValue) readBody(r *reader, v int16) {
+	if n, ok := r.arrayLen(3, false, true); ok {
+		m.ActiveTasks = make([]StreamsGroupTargetTasks, n)
+		for i := range m.ActiveTasks {
+			m.ActiveTasks[i].setDefaults()
+			m.ActiveTasks[i].readBody(r, v)
+		}
+	}
+	if n, ok := r.arrayLen(3, false, true); ok {
+		m.StandbyTasks = make([]StreamsGroupTargetTasks, n)
+		for i := range m.StandbyTasks {
+			m.StandbyTasks[i].setDefaults()
+			m.StandbyTasks[i].readBody(r, v)
+		}
+	}
+	if n, ok := r.arrayLen(3, false, true); ok {
+		m.WarmupTasks = make([]StreamsGroupTargetTasks, n)
+		for i := range m.WarmupTasks {
+			m.WarmupTasks[i].setDefaults()
+			m.WarmupTasks[i].readBody(r, v)
+		}
+	}
+	for n := r.tagCount(); n > 0; n-- {
+		id, t := r.tag()
+		m.UnknownTags = r.keepTag(m.UnknownTags, id, &t)
+	}
+	_ = v
+}
+
+func (m *StreamsGroupTargetAssignmentMemberValue) appendJSON(dst []byte, v int16) []byte {
+	j := jsonObject{}
+	dst = j.key(dst, "activeTasks")
+	dst = append(dst, '[')
+	for i := range m.ActiveTasks {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = m.ActiveTasks[i].appendJSON(dst, v)
+	}
+	dst = append(dst, ']')
+	dst = j.key(dst, "standbyTasks")
+	dst = append(dst, '[')
+	for i := range m.StandbyTasks {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = m.StandbyTasks[i].appendJSON(dst, v)
+	}
+	dst = append(dst, ']')
+	dst = j.key(dst, "warmupTasks")
+	dst = append(dst, '[')
+	for i := range m.WarmupTasks {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = m.WarmupTasks[i].appendJSON(dst, v)
+	}
+	dst = append(dst, ']')
+	_ = v
+	return j.end(dst)
+}
+
+func (m *StreamsGroupTargetTasks) setDefaults() {
+}
+
+func (m *StreamsGroupTargetTasks) appendBody(dst []byte, v int16) []byte {
+	dst = appendString(dst, m.SubtopologyID, true)
+	dst = appendArrayLen(dst, len(m.Partitions), false, true)
+	for i := range m.Partitions {
+		dst = appendInt32(dst, m.Partitions[i])
+	}
+	_ = v
+	return appendTags(dst, m.UnknownTags)
+}
+
+func (m *StreamsGroupTargetTasks) readBody(r *reader, v int16) {
+	m.SubtopologyID = r.string(true)
+	m.Partitions = r.int32Array(false, true)
+	for n := r.tagCount(); n > 0; n-- {
+		id, t := r.tag()
+		m.UnknownTags = r.keepTag(m.UnknownTags, id, &t)
+	}
+	_ = v
+}
+
+func (m *StreamsGroupTargetTasks) appendJSON(dst []byte, v int16) []byte {
+	j := jsonObject{}
+	dst = j.key(dst, "subtopologyId")
+	dst = jsonString(dst, m.SubtopologyID)
+	dst = j.key(dst, "partitions")
+	dst = append(dst, '[')
+	for i := range m.Partitions {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = jsonInt(dst, int64(m.Partitions[i]))
+	}
+	dst = append(dst, ']')
+	_ = v
+	return j.end(dst)
+}
+
+// StreamsGroupCurrentMemberAssignmentValue is the schema of that name.
+type StreamsGroupCurrentMemberAssignmentValue struct {
+	Version                       int16 // schema version, not a field of the body
+	MemberEpoch                   int32
+	PreviousMemberEpoch           int32
+	State                         int8
+	ActiveTasks                   []StreamsGroupCurrentTasks
+	StandbyTasks                  []StreamsGroupCurrentTasks
+	WarmupTasks                   []StreamsGroupCurrentTasks
+	ActiveTasksPendingRevocation  []StreamsGroupCurrentTasks
+	StandbyTasksPendingRevocation []StreamsGroupCurrentTasks
+	WarmupTasksPendingRevocation  []StreamsGroupCurrentTasks
+	UnknownTags                   Tags
+}
+
+// StreamsGroupCurrentTasks is a part of the schema that holds it.
+type StreamsGroupCurrentTasks struct {
+	SubtopologyID    string
+	Partitions       []int32
+	AssignmentEpochs []int32
+	UnknownTags      Tags
+}
+
+// NewStreamsGroupCurrentMemberAssignmentValue returns a StreamsGroupCurrentMemberAssignmentValue with its schema defaults.
+func NewStreamsGroupCurrentMemberAssignmentValue() *StreamsGroupCurrentMemberAssignmentValue {
+	m := &StreamsGroupCurrentMemberAssignmentValue{}
+	m.setDefaults()
+	return m
+}
+
+// APIKey is 22.
+func (*StreamsGroupCurrentMemberAssignmentValue) APIKey() int16 { return 22 }
+
+// SchemaName is Kafka's name of the schema.
+func (*StreamsGroupCurrentMemberAssignmentValue) SchemaName() string {
+	return "StreamsGroupCurrentMemberAssignmentValue"
+}
+
+// RecordVersion is the schema version that AppendTo writes.
+func (m *StreamsGroupCurrentMemberAssignmentValue) RecordVersion() int16 { return m.Version }
+
+// AppendTo appends the body at RecordVersion.
+func (m *StreamsGroupCurrentMemberAssignmentValue) AppendTo(dst []byte) []byte {
+	return m.appendBody(dst, m.Version)
+}
+
+// AppendJSON appends the body as Kafka's tools print it.
+func (m *StreamsGroupCurrentMemberAssignmentValue) AppendJSON(dst []byte) []byte {
+	return m.appendJSON(dst, m.Version)
+}
+
+// ReadFrom replaces the content with body at the given version.
+func (m *StreamsGroupCurrentMemberAssignmentValue) ReadFrom(version int16, body []byte) error {
+	if version < 0 || version > 0 {
+		return errVersion("StreamsGroupCurrentMemberAssignmentValue", version, 0)
+	}
+	r := reader{b: body}
+	*m = StreamsGroupCurrentMemberAssignmentValue{}
+	m.setDefaults()
+	m.readBody(&r, version)
+	m.Version = version
+	return finish("StreamsGroupCurrentMemberAssignmentValue", version, &r)
+}
+
+func (m *StreamsGroupCurrentMemberAssignmentValue) setDefaults() {
+}
+
+func (m *StreamsGroupCurrentMemberAssignmentValue) appendBody(dst []byte, v int16) []byte {
+	dst = appendInt32(dst, m.MemberEpoch)
+	dst = appendInt32(dst, m.PreviousMemberEpoch)
+	dst = appendInt8(dst, m.State)
+	dst = appendArrayLen(dst, len(m.ActiveTasks), false, true)
+	for i := range m.ActiveTasks {
+		dst = m.ActiveTasks[i].appendBody(dst, v)
+	}
+	dst = appendArrayLen(dst, len(m.StandbyTasks), false, true)
+	for i := range m.StandbyTasks {
+		dst = m.StandbyTasks[i].appendBody(dst, v)
+	}
+	dst = appendArrayLen(dst, len(m.WarmupTasks), false, true)
+	for i := range m.WarmupTasks {
+		dst = m.WarmupTasks[i].appendBody(dst, v)
+	}
+	dst = appendArrayLen(dst, len(m.ActiveTasksPendingRevocation), false, true)
+	for i := range m.ActiveTasksPendingRevocation {
+		dst = m.ActiveTasksPendingRevocation[i].appendBody(dst, v)
+	}
+	dst = appendArrayLen(dst, len(m.StandbyTasksPendingRevocation), false, true)
+	for i := range m.StandbyTasksPendingRevocation {
+		dst = m.StandbyTasksPendingRevocation[i].appendBody(dst, v)
+	}
+	dst = appendArrayLen(dst, len(m.WarmupTasksPendingRevocation), false, true)
+	for i := range m.WarmupTasksPendingRevocation {
+		dst = m.WarmupTasksPendingRevocation[i].appendBody(dst, v)
+	}
+	_ = v
+	return appendTags(dst, m.UnknownTags)
+}
+
+func (m *StreamsGroupCurrentMemberAssignmentValue) readBody(r *reader, v int16) {
+	m.MemberEpoch = r.int32()
+	m.PreviousMemberEpoch = r.int32()
+	m.State = r.int8()
+	if n, ok := r.arrayLen(3, false, true); ok {
+		m.ActiveTasks = make([]StreamsGroupCurrentTasks, n)
+		for i := range m.ActiveTasks {
+			m.ActiveTasks[i].setDefaults()
+			m.ActiveTasks[i].readBody(r, v)
+		}
+	}
+	if n, ok := r.arrayLen(3, false, true); ok {
+		m.StandbyTasks = make([]StreamsGroupCurrentTasks, n)
+		for i := range m.StandbyTasks {
+			m.StandbyTasks[i].setDefaults()
+			m.StandbyTasks[i].readBody(r, v)
+		}
+	}
+	if n, ok := r.arrayLen(3, false, true); ok {
+		m.WarmupTasks = make([]StreamsGroupCurrentTasks, n)
+		for i := range m.WarmupTasks {
+			m.WarmupTasks[i].setDefaults()
+			m.WarmupTasks[i].readBody(r, v)
+		}
+	}
+	if n, ok := r.arrayLen(3, false, true); ok {
+		m.ActiveTasksPendingRevocation = make([]StreamsGroupCurrentTasks, n)
+		for i := range m.ActiveTasksPendingRevocation {
+			m.ActiveTasksPendingRevocation[i].setDefaults()
+			m.ActiveTasksPendingRevocation[i].readBody(r, v)
+		}
+	}
+	if n, ok := r.arrayLen(3, false, true); ok {
+		m.StandbyTasksPendingRevocation = make([]StreamsGroupCurrentTasks, n)
+		for i := range m.StandbyTasksPendingRevocation {
+			m.StandbyTasksPendingRevocation[i].setDefaults()
+			m.StandbyTasksPendingRevocation[i].readBody(r, v)
+		}
+	}
+	if n, ok := r.arrayLen(3, false, true); ok {
+		m.WarmupTasksPendingRevocation = make([]StreamsGroupCurrentTasks, n)
+		for i := range m.WarmupTasksPendingRevocation {
+			m.WarmupTasksPendingRevocation[i].setDefaults()
+			m.WarmupTasksPendingRevocation[i].readBody(r, v)
+		}
+	}
+	for n := r.tagCount(); n > 0; n-- {
+		id, t := r.tag()
+		m.UnknownTags = r.keepTag(m.UnknownTags, id, &t)
+	}
+	_ = v
+}
+
+func (m *StreamsGroupCurrentMemberAssignmentValue) appendJSON(dst []byte, v int16) []byte {
+	j := jsonObject{}
+	dst = j.key(dst, "memberEpoch")
+	dst = jsonInt(dst, int64(m.MemberEpoch))
+	dst = j.key(dst, "previousMemberEpoch")
+	dst = jsonInt(dst, int64(m.PreviousMemberEpoch))
+	dst = j.key(dst, "state")
+	dst = jsonInt(dst, int64(m.State))
+	dst = j.key(dst, "activeTasks")
+	dst = append(dst, '[')
+	for i := range m.ActiveTasks {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = m.ActiveTasks[i].appendJSON(dst, v)
+	}
+	dst = append(dst, ']')
+	dst = j.key(dst, "standbyTasks")
+	dst = append(dst, '[')
+	for i := range m.StandbyTasks {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = m.StandbyTasks[i].appendJSON(dst, v)
+	}
+	dst = append(dst, ']')
+	dst = j.key(dst, "warmupTasks")
+	dst = append(dst, '[')
+	for i := range m.WarmupTasks {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = m.WarmupTasks[i].appendJSON(dst, v)
+	}
+	dst = append(dst, ']')
+	dst = j.key(dst, "activeTasksPendingRevocation")
+	dst = append(dst, '[')
+	for i := range m.ActiveTasksPendingRevocation {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = m.ActiveTasksPendingRevocation[i].appendJSON(dst, v)
+	}
+	dst = append(dst, ']')
+	dst = j.key(dst, "standbyTasksPendingRevocation")
+	dst = append(dst, '[')
+	for i := range m.StandbyTasksPendingRevocation {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = m.StandbyTasksPendingRevocation[i].appendJSON(dst, v)
+	}
+	dst = append(dst, ']')
+	dst = j.key(dst, "warmupTasksPendingRevocation")
+	dst = append(dst, '[')
+	for i := range m.WarmupTasksPendingRevocation {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = m.WarmupTasksPendingRevocation[i].appendJSON(dst, v)
+	}
+	dst = append(dst, ']')
+	_ = v
+	return j.end(dst)
+}
+
+func (m *StreamsGroupCurrentTasks) setDefaults() {
+	m.AssignmentEpochs = []int32{}
+}
+
+func (m *StreamsGroupCurrentTasks) appendBody(dst []byte, v int16) []byte {
+	dst = appendString(dst, m.SubtopologyID, true)
+	dst = appendArrayLen(dst, len(m.Partitions), false, true)
+	for i := range m.Partitions {
+		dst = appendInt32(dst, m.Partitions[i])
+	}
+	t := tagWriter{unknown: m.UnknownTags}
+	if m.AssignmentEpochs == nil || len(m.AssignmentEpochs) > 0 {
+		t.known++
+	}
+	dst = t.begin(dst)
+	if m.AssignmentEpochs == nil || len(m.AssignmentEpochs) > 0 {
+		dst = t.open(dst, 0)
+		dst = appendArrayLen(dst, len(m.AssignmentEpochs), m.AssignmentEpochs == nil, true)
+		for i := range m.AssignmentEpochs {
+			dst = appendInt32(dst, m.AssignmentEpochs[i])
+		}
+		dst = t.close(dst)
+	}
+	return t.end(dst)
+}
+
+func (m *StreamsGroupCurrentTasks) readBody(r *reader, v int16) {
+	m.SubtopologyID = r.string(true)
+	m.Partitions = r.int32Array(false, true)
+	for n := r.tagCount(); n > 0; n-- {
+		id, t := r.tag()
+		switch {
+		case id == 0:
+			m.AssignmentEpochs = t.int32Array(true, true)
+			r.closeTag(id, &t)
+			continue
+		}
+		m.UnknownTags = r.keepTag(m.UnknownTags, id, &t)
+	}
+	_ = v
+}
+
+func (m *StreamsGroupCurrentTasks) appendJSON(dst []byte, v int16) []byte {
+	j := jsonObject{}
+	dst = j.key(dst, "subtopologyId")
+	dst = jsonString(dst, m.SubtopologyID)
+	dst = j.key(dst, "partitions")
+	dst = append(dst, '[')
+	for i := range m.Partitions {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = jsonInt(dst, int64(m.Partitions[i]))
+	}
+	dst = append(dst, ']')
+	if m.AssignmentEpochs == nil || len(m.AssignmentEpochs) > 0 {
+		dst = j.key(dst, "assignmentEpochs")
+		if m.AssignmentEpochs == nil {
+			dst = append(dst, "null"...)
+		} else {
+			dst = append(dst, '[')
+			for i := range m.AssignmentEpochs {
+				if i > 0 {
+					dst = append(dst, ',')
+				}
+				dst = jsonInt(dst, int64(m.AssignmentEpochs[i]))
+			}
+			dst = append(dst, ']')
+		}
+	}
+	_ = v
+	return j.end(dst)
+}
+
+// StreamsGroupTopologyValue is the schema of that name.
+type StreamsGroupTopologyValue struct {
+	Version       int16 // schema version, not a field of the body
+	Epoch         int32
+	Subtopologies []StreamsGroupSubtopology
+	UnknownTags   Tags
+}
+
+// StreamsGroupSubtopology is a part of the schema that holds it.
+type StreamsGroupSubtopology struct {
+	SubtopologyID           string
+	SourceTopics            []string
+	SourceTopicRegex        []string
+	StateChangelogTopics    []StreamsGroupTopicInfo
+	RepartitionSinkTopics   []string
+	RepartitionSourceTopics []StreamsGroupTopicInfo
+	CopartitionGroups       []StreamsGroupCopartitionGroup
+	UnknownTags             Tags
+}
+
+// StreamsGroupTopicInfo is a part of the schema that holds it.
+type StreamsGroupTopicInfo struct {
+	Name              string
+	Partitions        int32
+	ReplicationFactor int16
+	TopicConfigs      []StreamsGroupTopicConfig
+	UnknownTags       Tags
+}
+
+// StreamsGroupTopicConfig is a part of the schema that holds it.
+type StreamsGroupTopicConfig struct {
+	Key         string
+	Value       string
+	UnknownTags Tags
+}
+
+// StreamsGroupCopartitionGroup is a part of the schema that holds it.
+type StreamsGroupCopartitionGroup struct {
+	SourceTopics            []int16
+	SourceTopicRegex        []int16
+	RepartitionSourceTopics []int16
+	UnknownTags             Tags
+}
+
+// NewStreamsGroupTopologyValue returns a StreamsGroupTopologyValue with its schema defaults.
+func NewStreamsGroupTopologyValue() *StreamsGroupTopologyValue {
+	m := &StreamsGroupTopologyValue{}
+	m.setDefaults()
+	return m
+}
+
+// APIKey is 23.
+func (*StreamsGroupTopologyValue) APIKey() int16 { return 23 }
+
+// SchemaName is Kafka's name of the schema.
+func (*StreamsGroupTopologyValue) SchemaName() string { return "StreamsGroupTopologyValue" }
+
+// RecordVersion is the schema version that AppendTo writes.
+func (m *StreamsGroupTopologyValue) RecordVersion() int16 { return m.Version }
+
+// AppendTo appends the body at RecordVersion.
+func (m *StreamsGroupTopologyValue) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+
+// AppendJSON appends the body as Kafka's tools print it.
+func (m *StreamsGroupTopologyValue) AppendJSON(dst []byte) []byte {
+	return m.appendJSON(dst, m.Version)
+}
+
+// ReadFrom replaces the content with body at the given version.
+func (m *StreamsGroupTopologyValue) ReadFrom(version int16, body []byte) error {
+	if version < 0 || version > 0 {
+		return errVersion("StreamsGroupTopologyValue", version, 0)
+	}
+	r := reader{b: body}
+	*m = StreamsGroupTopologyValue{}
+	m.setDefaults()
+	m.readBody(&r, version)
+	m.Version = version
+	return finish("StreamsGroupTopologyValue", version, &r)
+}
+
+func (m *StreamsGroupTopologyValue) setDefaults() {
+}
+
+func (m *StreamsGroupTopologyValue) appendBody(dst []byte, v int16) []byte {
+	dst = appendInt32(dst, m.Epoch)
+	dst = appendArrayLen(dst, len(m.Subtopologies), false, true)
+	for i := range m.Subtopologies {
+		dst = m.Subtopologies[i].appendBody(dst, v)
+	}
+	_ = v
+	return appendTags(dst, m.UnknownTags)
+}
+
+func (m *StreamsGroupTopologyValue) readBody(r *reader, v int16) {
+	m.Epoch = r.int32()
+	if n, ok := r.arrayLen(8, false, true); ok {
+		m.Subtopologies = make([]StreamsGroupSubtopology, n)
+		for i := range m.Subtopologies {
+			m.Subtopologies[i].setDefaults()
+			m.Subtopologies[i].readBody(r, v)
+		}
+	}
+	for n := r.tagCount(); n > 0; n-- {
+		id, t := r.tag()
+		m.UnknownTags = r.keepTag(m.UnknownTags, id, &t)
+	}
+	_ = v
+}
+
+func (m *StreamsGroupTopologyValue) appendJSON(dst []byte, v int16) []byte {
+	j := jsonObject{}
+	dst = j.key(dst, "epoch")
+	dst = jsonInt(dst, int64(m.Epoch))
+	dst = j.key(dst, "subtopologies")
+	dst = append(dst, '[')
+	for i := range m.Subtopologies {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = m.Subtopologies[i].appendJSON(dst, v)
+	}
+	dst = append(dst, ']')
+	_ = v
+	return j.end(dst)
+}
+
+func (m *StreamsGroupSubtopology) setDefaults() {
+}
+
+func (m *StreamsGroupSubtopology) appendBody(dst []byte, v int16) []byte {
+	dst = appendString(dst, m.SubtopologyID, true)
+	dst = appendArrayLen(dst, len(m.SourceTopics), false, true)
+	for i := range m.SourceTopics {
+		dst = appendString(dst, m.SourceTopics[i], true)
+	}
+	dst = appendArrayLen(dst, len(m.SourceTopicRegex), false, true)
+	for i := range m.SourceTopicRegex {
+		dst = appendString(dst, m.SourceTopicRegex[i], true)
+	}
+	dst = appendArrayLen(dst, len(m.StateChangelogTopics), false, true)
+	for i := range m.StateChangelogTopics {
+		dst = m.StateChangelogTopics[i].appendBody(dst, v)
+	}
+	dst = appendArrayLen(dst, len(m.RepartitionSinkTopics), false, true)
+	for i := range m.RepartitionSinkTopics {
+		dst = appendString(dst, m.RepartitionSinkTopics[i], true)
+	}
+	dst = appendArrayLen(dst, len(m.RepartitionSourceTopics), false, true)
+	for i := range m.RepartitionSourceTopics {
+		dst = m.RepartitionSourceTopics[i].appendBody(dst, v)
+	}
+	dst = appendArrayLen(dst, len(m.CopartitionGroups), false, true)
+	for i := range m.CopartitionGroups {
+		dst = m.CopartitionGroups[i].appendBody(dst, v)
+	}
+	_ = v
+	return appendTags(dst, m.UnknownTags)
+}
+
+func (m *StreamsGroupSubtopology) readBody(r *reader, v int16) {
+	m.SubtopologyID = r.string(true)
+	m.SourceTopics = r.stringArray(false, true)
+	m.SourceTopicRegex = r.stringArray(false, true)
+	if n, ok := r.arrayLen(9, false, true); ok {
+		m.StateChangelogTopics = make([]StreamsGroupTopicInfo, n)
+		for i := range m.StateChangelogTopics {
+			m.StateChangelogTopics[i].setDefaults()
+			m.StateChangelogTopics[i].readBody(r, v)
+		}
+	}
+	m.RepartitionSinkTopics = r.stringArray(false, true)
+	if n, ok := r.arrayLen(9, false, true); ok {
+		m.RepartitionSourceTopics = make([]StreamsGroupTopicInfo, n)
+		for i := range m.RepartitionSourceTopics {
+			m.RepartitionSourceTopics[i].setDefaults()
+			m.RepartitionSourceTopics[i].readBody(r, v)
+		}
+	}
+	if n, ok := r.arrayLen(4, false, true); ok {
+		m.CopartitionGroups = make([]StreamsGroupCopartitionGroup, n)
+		for i := range m.CopartitionGroups {
+			m.CopartitionGroups[i].setDefaults()
+			m.CopartitionGroups[i].readBody(r, v)
+		}
+	}
+	for n := r.tagCount(); n > 0; n-- {
+		id, t := r.tag()
+		m.UnknownTags = r.keepTag(m.UnknownTags, id, &t)
+	}
+	_ = v
+}
+
+func (m *StreamsGroupSubtopology) appendJSON(dst []byte, v int16) []byte {
+	j := jsonObject{}
+	dst = j.key(dst, "subtopologyId")
+	dst = jsonString(dst, m.SubtopologyID)
+	dst = j.key(dst, "sourceTopics")
+	dst = append(dst, '[')
+	for i := range m.SourceTopics {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = jsonString(dst, m.SourceTopics[i])
+	}
+	dst = append(dst, ']')
+	dst = j.key(dst, "sourceTopicRegex")
+	dst = append(dst, '[')
+	for i := range m.SourceTopicRegex {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = jsonString(dst, m.SourceTopicRegex[i])
+	}
+	dst = append(dst, ']')
+	dst = j.key(dst, "stateChangelogTopics")
+	dst = append(dst, '[')
+	for i := range m.StateChangelogTopics {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = m.StateChangelogTopics[i].appendJSON(dst, v)
+	}
+	dst = append(dst, ']')
+	dst = j.key(dst, "repartitionSinkTopics")
+	dst = append(dst, '[')
+	for i := range m.RepartitionSinkTopics {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = jsonString(dst, m.RepartitionSinkTopics[i])
+	}
+	dst = append(dst, ']')
+	dst = j.key(dst, "repartitionSourceTopics")
+	dst = append(dst, '[')
+	for i := range m.RepartitionSourceTopics {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = m.RepartitionSourceTopics[i].appendJSON(dst, v)
+	}
+	dst = append(dst, ']')
+	dst = j.key(dst, "copartitionGroups")
+	dst = append(dst, '[')
+	for i := range m.CopartitionGroups {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = m.CopartitionGroups[i].appendJSON(dst, v)
+	}
+	dst = append(dst, ']')
+	_ = v
+	return j.end(dst)
+}
+
+func (m *StreamsGroupTopicInfo) setDefaults() {
+}
+
+func (m *StreamsGroupTopicInfo) appendBody(dst []byte, v int16) []byte {
+	dst = appendString(dst, m.Name, true)
+	dst = appendInt32(dst, m.Partitions)
+	dst = appendInt16(dst, m.ReplicationFactor)
+	dst = appendArrayLen(dst, len(m.TopicConfigs), false, true)
+	for i := range m.TopicConfigs {
+		dst = m.TopicConfigs[i].appendBody(dst, v)
+	}
+	_ = v
+	return appendTags(dst, m.UnknownTags)
+}
+
+func (m *StreamsGroupTopicInfo) readBody(r *reader, v int16) {
+	m.Name = r.string(true)
+	m.Partitions = r.int32()
+	m.ReplicationFactor = r.int16()
+	if n, ok := r.arrayLen(3, false, true); ok {
+		m.TopicConfigs = make([]StreamsGroupTopicConfig, n)
+		for i := range m.TopicConfigs {
+			m.TopicConfigs[i].setDefaults()
+			m.TopicConfigs[i].readBody(r, v)
+		}
+	}
+	for n := r.tagCount(); n > 0; n-- {
+		id, t := r.tag()
+		m.UnknownTags = r.keepTag(m.UnknownTags, id, &t)
+	}
+	_ = v
+}
+
+func (m *StreamsGroupTopicInfo) appendJSON(dst []byte, v int16) []byte {
+	j := jsonObject{}
+	dst = j.key(dst, "name")
+	dst = jsonString(dst, m.Name)
+	dst = j.key(dst, "partitions")
+	dst = jsonInt(dst, int64(m.Partitions))
+	dst = j.key(dst, "replicationFactor")
+	dst = jsonInt(dst, int64(m.ReplicationFactor))
+	dst = j.key(dst, "topicConfigs")
+	dst = append(dst, '[')
+	for i := range m.TopicConfigs {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = m.TopicConfigs[i].appendJSON(dst, v)
+	}
+	dst = append(dst, ']')
+	_ = v
+	return j.end(dst)
+}
+
+func (m *StreamsGroupTopicConfig) setDefaults() {
+}
+
+func (m *StreamsGroupTopicConfig) appendBody(dst []byte, v int16) []byte {
+	dst = appendString(dst, m.Key, true)
+	dst = appendString(dst, m.Value, true)
+	_ = v
+	return appendTags(dst, m.UnknownTags)
+}
+
+func (m *StreamsGroupTopicConfig) readBody(r *reader, v int16) {
+	m.Key = r.string(true)
+	m.Value = r.string(true)
+	for n := r.tagCount(); n > 0; n-- {
+		id, t := r.tag()
+		m.UnknownTags = r.keepTag(m.UnknownTags, id, &t)
+	}
+	_ = v
+}
+
+func (m *StreamsGroupTopicConfig) appendJSON(dst []byte, v int16) []byte {
+	j := jsonObject{}
+	dst = j.key(dst, "key")
+	dst = jsonString(dst, m.Key)
+	dst = j.key(dst, "value")
+	dst = jsonString(dst, m.Value)
+	_ = v
+	return j.end(dst)
+}
+
+func (m *StreamsGroupCopartitionGroup) setDefaults() {
+}
+
+func (m *StreamsGroupCopartitionGroup) appendBody(dst []byte, v int16) []byte {
+	dst = appendArrayLen(dst, len(m.SourceTopics), false, true)
+	for i := range m.SourceTopics {
+		dst = appendInt16(dst, m.SourceTopics[i])
+	}
+	dst = appendArrayLen(dst, len(m.SourceTopicRegex), false, true)
+	for i := range m.SourceTopicRegex {
+		dst = appendInt16(dst, m.SourceTopicRegex[i])
+	}
+	dst = appendArrayLen(dst, len(m.RepartitionSourceTopics), false, true)
+	for i := range m.RepartitionSourceTopics {
+		dst = appendInt16(dst, m.RepartitionSourceTopics[i])
+	}
+	_ = v
+	return appendTags(dst, m.UnknownTags)
+}
+
+func (m *StreamsGroupCopartitionGroup) readBody(r *reader, v int16) {
+	m.SourceTopics = r.int16Array(false, true)
+	m.SourceTopicRegex = r.int16Array(false, true)
+	m.RepartitionSourceTopics = r.int16Array(false, true)
+	for n := r.tagCount(); n > 0; n-- {
+		id, t := r.tag()
+		m.UnknownTags = r.keepTag(m.UnknownTags, id, &t)
+	}
+	_ = v
+}
+
+func (m *StreamsGroupCopartitionGroup) appendJSON(dst []byte, v int16) []byte {
+	j := jsonObject{}
+	dst = j.key(dst, "sourceTopics")
+	dst = append(dst, '[')
+	for i := range m.SourceTopics {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = jsonInt(dst, int64(m.SourceTopics[i]))
+	}
+	dst = append(dst, ']')
+	dst = j.key(dst, "sourceTopicRegex")
+	dst = append(dst, '[')
+	for i := range m.SourceTopicRegex {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = jsonInt(dst, int64(m.SourceTopicRegex[i]))
+	}
+	dst = append(dst, ']')
+	dst = j.key(dst, "repartitionSourceTopics")
+	dst = append(dst, '[')
+	for i := range m.RepartitionSourceTopics {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = jsonInt(dst, int64(m.RepartitionSourceTopics[i]))
+	}
+	dst = append(dst, ']')
 	_ = v
 	return j.end(dst)
 }

@@ -21,3 +21,9 @@ package records
 //go:generate go run ./gen -schema schema/coordinator_keys.txt -out coordinatorkeys.gen.go -registry newCoordinatorKey
 //go:generate go run ./gen -schema schema/coordinator_values.txt -out coordinatorvalues.gen.go -registry newCoordinatorValue
 //go:generate go run ./gen -schema schema/control.txt -out control.gen.go -registry newControl
+//go:generate go run ./gen -schema schema/transaction_keys.txt -out transactionkeys.gen.go -registry newTransactionKey
+//go:generate go run ./gen -schema schema/transaction_values.txt -out transactionvalues.gen.go -registry newTransactionValue
+//go:generate go run ./gen -schema schema/share_state_keys.txt -out sharestatekeys.gen.go -registry newShareStateKey
+//go:generate go run ./gen -schema schema/share_state_values.txt -out sharestatevalues.gen.go -registry newShareStateValue
+//go:generate go run ./gen -schema schema/remote_log.txt -out remotelog.gen.go -registry newRemoteLog
+//go:generate go run ./gen -schema schema/consumer_protocol.txt -out consumerprotocol.gen.go -registry newConsumerProtocol

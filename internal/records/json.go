@@ -64,6 +64,13 @@ func jsonBytes(dst []byte, v []byte) []byte {
 	return jsonString(dst, base64.StdEncoding.EncodeToString(v))
 }
 
+func jsonNullableBytes(dst []byte, v []byte) []byte {
+	if v == nil {
+		return append(dst, "null"...)
+	}
+	return jsonBytes(dst, v)
+}
+
 // jsonFloat prints a number as Java does: at least one decimal, and a power of ten
 // from 10^7 on and below 10^-3.
 func jsonFloat(dst []byte, v float64) []byte {

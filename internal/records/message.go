@@ -50,7 +50,9 @@ func AppendFrame(dst []byte, m Message) []byte {
 }
 
 // Decode parses the value of a record of the metadata log.
-func Decode(value []byte) (Message, error) {
+func Decode(value []byte) (Message, error) { return decodeFramed(value, newMetadata) }
+
+func decodeFramed(value []byte, message func(key int16) Message) (Message, error) {
 	r := reader{b: value}
 	frame := r.short("frame version")
 	if r.err == nil && frame != frameVersion {
@@ -61,7 +63,7 @@ func Decode(value []byte) (Message, error) {
 	if r.err != nil {
 		return nil, kafka.InvalidRecord.Errorf("metadata record: %w", r.err)
 	}
-	m := newMetadata(key)
+	m := message(key)
 	if m == nil {
 		return nil, kafka.InvalidRecord.Errorf("unknown metadata record type %d", key)
 	}

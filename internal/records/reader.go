@@ -153,6 +153,18 @@ func (r *reader) arrayLen(min int, nullable, flexible bool) (n int, ok bool) {
 	return n, n > 0 || nullable
 }
 
+func (r *reader) int16Array(nullable, flexible bool) []int16 {
+	n, ok := r.arrayLen(2, nullable, flexible)
+	if !ok {
+		return nil
+	}
+	a := make([]int16, n)
+	for i := range a {
+		a[i] = r.int16()
+	}
+	return a
+}
+
 func (r *reader) int32Array(nullable, flexible bool) []int32 {
 	n, ok := r.arrayLen(4, nullable, flexible)
 	if !ok {

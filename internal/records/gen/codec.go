@@ -85,8 +85,11 @@ func (g *gen) writeValue(f *field, expr, flex string, nullable bool) {
 	case "bool", "int8", "int16", "uint16", "int32", "int64", "float64":
 		g.p("dst = append%s(dst, %s)", title(f.typ), expr)
 	default:
-		if nullable {
+		switch {
+		case nullable && f.tag >= 0:
 			g.p("dst = appendBool(dst, %s != nil)\nif %s != nil {", expr, expr)
+		case nullable: // -1 stands for null here, and 0 in a tag
+			g.p("if %s == nil {\ndst = appendInt8(dst, -1)\n} else {\ndst = appendInt8(dst, 1)", expr)
 		}
 		g.p("dst = %s.appendBody(dst, v)", expr)
 		if nullable {
@@ -161,7 +164,11 @@ func (g *gen) readValue(f *field, expr, src, flex string, nullable bool) {
 		g.p("%s = %s.%s()", expr, src, f.typ)
 	default:
 		if nullable {
-			g.p("if %s = nil; %s.uvarint() != 0 {\n%s = &%s{}\n%s.setDefaults()", expr, src, expr, f.typ, expr)
+			present := "uvarint() != 0"
+			if f.tag < 0 {
+				present = "int8() >= 0"
+			}
+			g.p("if %s = nil; %s.%s {\n%s = &%s{}\n%s.setDefaults()", expr, src, present, expr, f.typ, expr)
 		}
 		g.p("%s.readBody(%s, v)", expr, ref(src))
 		if nullable {
@@ -181,7 +188,7 @@ func structMin(m *message, s *structDef, depth int) int {
 			continue
 		}
 		switch {
-		case f.array:
+		case f.array, f.nullableStruct():
 			size++
 		case f.ref != nil && depth < 8:
 			size += structMin(m, f.ref, depth+1)

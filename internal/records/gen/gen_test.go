@@ -30,6 +30,10 @@ message Thing key 3 versions 0-2 flexible 1
   Old int8 0-1
   Parts []Part
     Isr []int32 2+ tag 0 nullable default null
+    Elr []int32 2+ tag 1 nullable
+  Endpoint Place 1+ nullable default null
+    Host string
+  Data bytes nullable
 `)
 	if err != nil {
 		t.Fatal(err)
@@ -38,6 +42,7 @@ message Thing key 3 versions 0-2 flexible 1
 	for _, want := range []string{
 		"type Thing struct", "ThingID int32", "ISR []int32", "m.ThingID = -1",
 		"if v <= 1 {", "if v < 1 {", "case id == 0 && v >= 2:", "appendNullableString(dst, m.Name, v >= 1)",
+		"m.ELR = []int32{}", "(m.ELR == nil || len(m.ELR) > 0)", "appendInt8(dst, -1)", "r.int8() >= 0", "jsonNullableBytes(dst, m.Data)",
 	} {
 		if !strings.Contains(src, want) {
 			t.Errorf("the output lacks %q", want)

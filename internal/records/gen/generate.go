@@ -80,7 +80,7 @@ func (g *gen) message(m *message) {
 		g.reader(m, s)
 		g.json(s)
 		for _, f := range s.fields {
-			if f.nullableStruct() {
+			if f.nullableStruct() && f.tag >= 0 {
 				g.isDefault(f.ref)
 			}
 		}
@@ -135,10 +135,17 @@ func (f *field) goName() string {
 	return goName(f.name)
 }
 
-// nullableStruct says that the field is one struct that may be null. It must be
-// tagged. As with Kafka's codecs a missing tag stands for a struct of defaults, and
+// nullableStruct says that the field is one struct that may be null. As with Kafka's
+// codecs, a missing tag stands for a struct of defaults unless the default is null, and
 // null is written.
 func (f *field) nullableStruct() bool { return f.ref != nil && !f.array && f.nullable }
+
+// emptyByDefault says that a missing tag stands for an array without elements, which
+// is not null: what Kafka's schemas mean when they give no default, or a null that is no
+// string.
+func (f *field) emptyByDefault() bool {
+	return f.array && f.nullable && f.tag >= 0 && f.def != "null"
+}
 
 // goName spells a field as Go does: Id, Ids, Isr and Elr become initialisms.
 func goName(name string) string {
@@ -182,6 +189,10 @@ func (g *gen) defaults(s *structDef) {
 	for _, f := range s.fields {
 		if d := f.defaultValue(); d != "" {
 			g.p("m.%s = %s", f.goName(), d)
+		} else if f.nullableStruct() && f.def == "null" {
+			continue
+		} else if f.emptyByDefault() {
+			g.p("m.%s = %s{}", f.goName(), f.goType())
 		} else if f.nullableStruct() {
 			g.p("m.%s = &%s{}\nm.%s.setDefaults()", f.goName(), f.typ, f.goName())
 		} else if f.ref != nil && !f.array {
@@ -233,6 +244,8 @@ func (f *field) notDefault() string {
 	switch {
 	case f.nullableStruct():
 		return fmt.Sprintf("(%s == nil || !%s.isDefault())", n, n)
+	case f.emptyByDefault():
+		return fmt.Sprintf("(%s == nil || len(%s) > 0)", n, n)
 	case f.nullable && (f.array || f.typ == "string"):
 		return n + " != nil"
 	case f.array || f.typ == "bytes" || f.typ == "string":

@@ -49,6 +49,9 @@ func (g *gen) jsonValue(f *field, expr string, nullable bool) {
 		fn = "jsonUUID"
 	case "bytes":
 		fn = "jsonBytes"
+		if nullable {
+			fn = "jsonNullableBytes"
+		}
 	case "string":
 		fn = "jsonString"
 		if nullable {
