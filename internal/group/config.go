@@ -37,8 +37,10 @@ func ParseMigrationPolicy(s string) (p MigrationPolicy, ok bool) {
 	return 0, false
 }
 
-// Config is what a Machine needs from outside. It does not change after New, except
-// through the functions in it.
+// Range bounds a setting, both ends included.
+type Range struct{ Min, Max int64 }
+
+// Config is what a Machine needs from outside. Configure replaces it.
 type Config struct {
 	GroupMaxSize                 int   // group.max.size
 	InitialRebalanceDelayMs      int64 // group.initial.rebalance.delay.ms
@@ -55,6 +57,12 @@ type Config struct {
 	ConsumerSessionTimeoutMs     int32 // group.consumer.session.timeout.ms
 	ConsumerHeartbeatIntervalMs  int32 // group.consumer.heartbeat.interval.ms
 	ConsumerAssignmentIntervalMs int32 // group.consumer.assignment.interval.ms
+
+	// What a group's own configs may ask for: group.consumer.min.* and group.consumer.max.*
+	// of the three settings above. Zero bounds nothing.
+	ConsumerSessionTimeouts     Range
+	ConsumerHeartbeatIntervals  Range
+	ConsumerAssignmentIntervals Range
 
 	// Image returns the broker's current metadata. Nil stands for an empty image.
 	Image func() *metadata.Image

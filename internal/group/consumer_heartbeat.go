@@ -131,7 +131,7 @@ func (b *beat) run(client coord.Client, req *kmsg.ConsumerGroupHeartbeatRequest,
 	}
 	set(&b.out, timerKey(keySession, b.g.id, id), b.now+b.m.sessionTimeoutMs(b.g.id))
 	resp.MemberID, resp.MemberEpoch = &b.updated.id, b.updated.epoch
-	resp.HeartbeatIntervalMillis = int32(b.m.groupSetting(b.g.id, "consumer.heartbeat.interval.ms", int64(b.m.cfg.ConsumerHeartbeatIntervalMs)))
+	resp.HeartbeatIntervalMillis = b.m.heartbeatIntervalMs(b.g.id)
 	full := req.RebalanceTimeoutMillis != -1 && (req.SubscribedTopicNames != nil || req.SubscribedTopicRegex != nil) && req.Topics != nil
 	if create || full || !b.member.assigned.equal(b.updated.assigned) {
 		resp.Assignment = assignmentOf(b.updated.assigned)
@@ -300,16 +300,30 @@ func sortedNames(names []string) []string {
 	return slices.Compact(slices.Sorted(slices.Values(names)))
 }
 
-// groupSetting is a dynamic setting of the group, or the broker's.
-func (m *Machine) groupSetting(group, name string, broker int64) int64 {
-	if m.cfg.GroupConfig != nil {
-		if n, err := strconv.ParseInt(m.cfg.GroupConfig(group)[name], 10, 64); err == nil {
-			return n
-		}
+// groupSetting is a dynamic setting of the group, as far as the broker allows it, or the
+// broker's own.
+func (m *Machine) groupSetting(group, name string, broker int64, allowed Range) int64 {
+	if m.cfg.GroupConfig == nil {
+		return broker
 	}
-	return broker
+	n, err := strconv.ParseInt(m.cfg.GroupConfig(group)[name], 10, 64)
+	switch {
+	case err != nil:
+		return broker
+	case allowed == Range{}:
+		return n
+	}
+	return min(max(n, allowed.Min), allowed.Max)
 }
 
 func (m *Machine) sessionTimeoutMs(group string) int64 {
-	return m.groupSetting(group, "consumer.session.timeout.ms", int64(m.cfg.ConsumerSessionTimeoutMs))
+	return m.groupSetting(group, "consumer.session.timeout.ms", int64(m.cfg.ConsumerSessionTimeoutMs), m.cfg.ConsumerSessionTimeouts)
+}
+
+func (m *Machine) heartbeatIntervalMs(group string) int32 {
+	return int32(m.groupSetting(group, "consumer.heartbeat.interval.ms", int64(m.cfg.ConsumerHeartbeatIntervalMs), m.cfg.ConsumerHeartbeatIntervals))
+}
+
+func (m *Machine) assignmentIntervalMs(group string) int64 {
+	return m.groupSetting(group, "consumer.assignment.interval.ms", int64(m.cfg.ConsumerAssignmentIntervalMs), m.cfg.ConsumerAssignmentIntervals)
 }

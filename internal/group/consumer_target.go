@@ -14,7 +14,7 @@ import (
 // assignment interval allows (KIP-1263).
 func (b *beat) assign() (int32, partitions, error) {
 	g := b.g
-	interval := b.m.groupSetting(g.id, "consumer.assignment.interval.ms", int64(b.m.cfg.ConsumerAssignmentIntervalMs))
+	interval := b.m.assignmentIntervalMs(g.id)
 	if g.targetEpoch >= b.epoch || g.targetMs != 0 && interval != 0 && b.now < g.targetMs+interval {
 		return g.targetEpoch, g.targetOf(b.updated), nil
 	}

@@ -26,6 +26,10 @@ type Machine struct {
 	// loaded is set when the log has been replayed: from then on every record that is
 	// replayed was decided here.
 	loaded bool
+	// swept is set when the offsets of topics that are gone were removed.
+	swept bool
+	// expiryMs is when the next check for expired offsets is due.
+	expiryMs int64
 }
 
 var _ coord.Machine = (*Machine)(nil)
@@ -62,17 +66,24 @@ type op struct {
 // New returns a machine without groups. Replay the partition's log into it, then call
 // Loaded.
 func New(cfg Config) *Machine {
-	if cfg.NewMemberJoinTimeoutMs == 0 {
-		cfg.NewMemberJoinTimeoutMs = defaultNewMemberJoinTimeoutMs
-	}
-	cfg.ConsumerAssignors = assignorNames(cfg.ConsumerAssignors)
-	return &Machine{
-		cfg:     cfg,
+	m := &Machine{
 		groups:  map[string]group{},
 		offsets: offsetTable{},
 		pending: map[int64]offsetTable{},
 		open:    map[groupPartition]map[int64]struct{}{},
 	}
+	m.Configure(cfg)
+	return m
+}
+
+// Configure replaces the configuration: the next operation goes by it. Timers that are
+// set stay as they are.
+func (m *Machine) Configure(cfg Config) {
+	if cfg.NewMemberJoinTimeoutMs == 0 {
+		cfg.NewMemberJoinTimeoutMs = defaultNewMemberJoinTimeoutMs
+	}
+	cfg.ConsumerAssignors = assignorNames(cfg.ConsumerAssignors)
+	m.cfg = cfg
 }
 
 // Replay applies one record of the log. Records of unknown types, and of types that
@@ -85,13 +96,12 @@ func (m *Machine) Replay(r coord.Record, from coord.Origin) error {
 	if err != nil {
 		return err
 	}
+	if !ownKey(key) {
+		return nil
+	}
 	var value records.Message
 	if r.Value != nil {
-		value, err = records.DecodeCoordinatorValue(key.APIKey(), r.Value)
-		if errors.Is(err, kafka.UnsupportedVersion) && !ownKey(key) {
-			return nil
-		}
-		if err != nil {
+		if value, err = records.DecodeCoordinatorValue(key.APIKey(), r.Value); err != nil {
 			return err
 		}
 	}
@@ -109,7 +119,7 @@ func (m *Machine) Replay(r coord.Record, from coord.Origin) error {
 	return nil
 }
 
-// ownKey says whether the values of this key are understood here.
+// ownKey says whether records of this key are understood here.
 func ownKey(key records.Message) bool {
 	kind := key.APIKey()
 	return kind <= 8 || kind == 16
@@ -127,7 +137,7 @@ func (m *Machine) Loaded(nowMs int64) coord.Outcome {
 			m.consumerLoaded(&out, g, nowMs)
 		}
 	}
-	out.Timers = append(out.Timers, coord.Timer{Key: expirationKey, AtMs: nowMs + m.cfg.OffsetsRetentionCheckMs})
+	m.nextExpiry(&out, nowMs)
 	return out
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gregorhq/gregor/internal/coord"
 	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/metadata"
 	"github.com/gregorhq/gregor/internal/records"
 )
 
@@ -210,16 +211,46 @@ func (m *Machine) deleteOffsets(groupID string) []coord.Record {
 // TopicsDeleted removes the offsets of deleted topics: those that were committed for the
 // deleted id, or without an id, for the deleted name.
 func (m *Machine) TopicsDeleted(deleted map[string]kafka.TopicID) coord.Outcome {
+	return m.removeOffsets(func(topic string, o *offset) bool {
+		id, ok := deleted[topic]
+		return ok && (o.topicID.IsZero() || o.topicID == id)
+	})
+}
+
+// RemoveOrphans removes the offsets of topics that the metadata does not have: those that
+// were deleted while nobody coordinated this partition. It does so once; from then on
+// TopicsDeleted tells of every deletion. img must not be older than any offset in the
+// log: it must have the registration of the broker that leads the partition.
+func (m *Machine) RemoveOrphans(img *metadata.Image) coord.Outcome {
+	if m.swept {
+		return coord.Outcome{}
+	}
+	m.swept = true
+	if now := m.image(); now.Offset > img.Offset {
+		img = now // commits before this operation may know topics of it
+	}
+	out := m.removeOffsets(func(topic string, o *offset) bool {
+		if o.topicID.IsZero() {
+			return img.Topic(topic) == nil
+		}
+		return img.TopicByID(o.topicID) == nil
+	})
+	out.Op = &op{failed: func(*kafka.Code, int64) coord.Outcome {
+		m.swept = false // the next image tries again
+		return coord.Outcome{}
+	}}
+	return out
+}
+
+// removeOffsets writes tombstones for the committed and pending offsets that which
+// chooses.
+func (m *Machine) removeOffsets(which func(topic string, o *offset) bool) coord.Outcome {
 	found := map[groupPartition]bool{}
 	collect := func(t offsetTable) {
 		for id, topics := range t {
 			for topic, parts := range topics {
-				topicID, ok := deleted[topic]
-				if !ok {
-					continue
-				}
 				for p, o := range parts {
-					if o.topicID.IsZero() || o.topicID == topicID {
+					if which(topic, o) {
 						found[groupPartition{id, topic, p}] = true
 					}
 				}
@@ -240,9 +271,15 @@ func (m *Machine) TopicsDeleted(deleted map[string]kafka.TopicID) coord.Outcome 
 }
 
 // expire removes the offsets whose retention is over, and groups that are empty then
-// (KIP-211). A group that is rebalancing keeps its offsets.
+// (KIP-211). A group that is rebalancing keeps its offsets. A check that comes late by
+// more than the interval means that the clock was moved: it is left out, so that a clock
+// that is set right before the next one has cost nothing.
 func (m *Machine) expire(nowMs int64) coord.Outcome {
 	out := coord.Outcome{Split: true}
+	if nowMs > m.expiryMs+m.cfg.OffsetsRetentionCheckMs {
+		m.nextExpiry(&out, nowMs)
+		return out
+	}
 	for _, id := range m.sortedGroups() {
 		g := m.groups[id]
 		if !m.expireOffsets(&out, g, nowMs) || !g.isEmpty() {
@@ -251,8 +288,13 @@ func (m *Machine) expire(nowMs int64) coord.Outcome {
 		out.Records = append(out.Records, g.tombstones()...)
 		cancel(&out, g.timerKeys()...)
 	}
-	set(&out, expirationKey, nowMs+m.cfg.OffsetsRetentionCheckMs)
+	m.nextExpiry(&out, nowMs)
 	return out
+}
+
+func (m *Machine) nextExpiry(out *coord.Outcome, nowMs int64) {
+	m.expiryMs = nowMs + m.cfg.OffsetsRetentionCheckMs
+	set(out, expirationKey, m.expiryMs)
 }
 
 // expireOffsets says whether no offset of the group remains.

@@ -33,6 +33,15 @@ func (w *world) command(name string, a args) {
 		id := w.img.Topic(a.words[0]).ID
 		w.change([]records.Message{&records.RemoveTopicRecord{TopicID: id}})
 		w.apply(w.m.TopicsDeleted(map[string]kafka.TopicID{a.words[0]: id}))
+	case "topicdrop": // a deletion that nobody was told of
+		w.change([]records.Message{&records.RemoveTopicRecord{TopicID: w.img.Topic(a.words[0]).ID}})
+	case "orphans":
+		w.apply(w.m.RemoveOrphans(w.img))
+	case "jump": // the clock is set; what is due fires late
+		w.now += a.num("ms", 0)
+		if w.timers[expirationKey] <= w.now {
+			w.apply(w.m.OnTimer(expirationKey, w.now))
+		}
 	case "txnend":
 		if err := w.m.ReplayTxnEnd(a.num("pid", 7), 0, a.words[0] == "commit"); err != nil {
 			w.t.Fatal(err)
@@ -56,7 +65,12 @@ func (w *world) setConfig(a args) {
 	if p, ok := ParseMigrationPolicy(a.str("migration", "")); ok {
 		c.ConsumerMigrationPolicy = p
 	}
+	c.ConsumerAssignmentIntervalMs = int32(a.num("assignment.interval", int64(c.ConsumerAssignmentIntervalMs)))
+	if a.num("bounds", 0) == 1 {
+		c.ConsumerSessionTimeouts, c.ConsumerHeartbeatIntervals = Range{Min: 20000, Max: 60000}, Range{Min: 2000, Max: 15000}
+	}
 	w.cfg = *c
+	w.m.Configure(w.cfg)
 }
 
 func (w *world) request(name string, a args) {

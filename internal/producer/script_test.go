@@ -48,15 +48,40 @@ func TestScripts(t *testing.T) {
 	}
 }
 
+// runScript runs each "run NAME" of a file as a test of that name.
 func runScript(t *testing.T, file string) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
+	checked, first := 0, 1
+	var run []string
+	flush := func() {
+		for _, line := range run {
+			if name, ok := strings.CutPrefix(line, "run "); ok {
+				t.Run(name, func(t *testing.T) { checked += runLines(t, file, first, run) })
+			}
+		}
+		first, run = first+len(run), nil
+	}
+	for _, line := range strings.Split(strings.TrimSuffix(string(text), "\n"), "\n") {
+		if strings.HasPrefix(line, "run ") {
+			flush()
+		}
+		run = append(run, line)
+	}
+	flush()
+	if checked < 20 {
+		t.Errorf("%s checks only %d results", file, checked)
+	}
+}
+
+// runLines runs the lines of one run and returns how many results it checked.
+func runLines(t *testing.T, file string, first int, lines []string) (checked int) {
 	r := &runner{t: t, s: New(testConfig)}
-	result, checked := "", 0
-	for n, line := range strings.Split(strings.TrimSuffix(string(text), "\n"), "\n") {
-		r.where = fmt.Sprintf("%s:%d", file, n+1)
+	result := ""
+	for n, line := range lines {
+		r.where = fmt.Sprintf("%s:%d", file, first+n)
 		want, expectation := strings.CutPrefix(line, "  ")
 		switch {
 		case line == "" || line[0] == '#':
@@ -73,9 +98,7 @@ func runScript(t *testing.T, file string) {
 			}
 		}
 	}
-	if checked < 20 {
-		t.Errorf("%s checks only %d results", file, checked)
-	}
+	return checked
 }
 
 func (r *runner) num(s string) int64 {

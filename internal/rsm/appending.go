@@ -48,7 +48,7 @@ func (s *shard[M]) appendOutcome(o coord.Outcome, nowMs int64) {
 		s.commit(h)
 		return
 	}
-	s.hold(h, nowMs, false)
+	s.hold(h, false)
 	s.mail.poke() // the slot may have reported before h was held
 }
 

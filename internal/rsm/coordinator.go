@@ -60,6 +60,7 @@ type Coordinator[M coord.Machine] struct {
 	loading chan struct{}
 	wg      sync.WaitGroup
 	image   atomic.Pointer[metadata.Image]
+	started time.Time
 
 	mu     sync.Mutex
 	closed bool // guarded by mu
@@ -73,7 +74,7 @@ type routes[M coord.Machine] struct {
 
 // NewCoordinator returns a Coordinator without shards; Apply brings them.
 func NewCoordinator[M coord.Machine](cfg CoordinatorConfig[M]) *Coordinator[M] {
-	c := &Coordinator[M]{cfg: cfg, loading: make(chan struct{}, MaxLoading)}
+	c := &Coordinator[M]{cfg: cfg, loading: make(chan struct{}, MaxLoading), started: cfg.Clock.Now()}
 	c.routes.Store(&routes[M]{})
 	return c
 }

@@ -54,7 +54,7 @@ type held struct {
 	op       any // for Machine.Committed
 	replies  []coord.Reply
 	effects  []coord.Effect
-	deadline int64 // in ms
+	deadline int64 // by elapsedMs
 	expired  bool  // replies were answered with REQUEST_TIMED_OUT
 
 	slot replica.AppendSlot
@@ -72,6 +72,9 @@ func (s *shard[M]) ready() error {
 }
 
 func (s *shard[M]) nowMs() int64 { return s.c.cfg.Clock.Now().UnixMilli() }
+
+// elapsedMs is time that the wall clock's changes do not touch.
+func (s *shard[M]) elapsedMs() int64 { return s.c.cfg.Clock.Since(s.c.started).Milliseconds() }
 
 // run is the shard's goroutine.
 func (s *shard[M]) run() {
@@ -170,7 +173,7 @@ func (s *shard[M]) apply(o coord.Outcome, nowMs int64) {
 	case len(o.Records) > 0 || o.Txn != nil && o.Txn.Marker:
 		s.appendOutcome(o, nowMs)
 	case o.ReadBarrier && (len(o.Replies) > 0 || len(o.Effects) > 0):
-		s.barrier(o, nowMs)
+		s.barrier(o)
 	default:
 		s.finish(o.Replies, o.Effects)
 	}
@@ -204,21 +207,22 @@ func (s *shard[M]) answer(to coord.Token, resp kmsg.Response, err error) {
 // barrier sends replies once everything that the machine has replayed is committed.
 // While nothing waits it still asks whether this broker leads in the shard's epoch,
 // so that a former leader answers no reads.
-func (s *shard[M]) barrier(o coord.Outcome, nowMs int64) {
+func (s *shard[M]) barrier(o coord.Outcome) {
 	if hw, ok := s.part.CommittedInEpoch(s.epoch); ok && hw >= s.end {
 		s.finish(o.Replies, o.Effects)
 		return
 	}
-	s.hold(&held{end: s.end, replies: o.Replies, effects: o.Effects}, nowMs, true)
+	s.hold(&held{end: s.end, replies: o.Replies, effects: o.Effects}, true)
 }
 
 // hold keeps an outcome until its commit. watch asks the partition to tell, for
 // outcomes whose own append does not.
-func (s *shard[M]) hold(h *held, nowMs int64, watch bool) {
-	h.deadline = nowMs + s.c.cfg.CommitTimeout.Milliseconds()
+func (s *shard[M]) hold(h *held, watch bool) {
+	now := s.elapsedMs()
+	h.deadline = now + s.c.cfg.CommitTimeout.Milliseconds()
 	s.held = append(s.held, h)
 	if len(s.held) == 1 {
-		s.expireAt(h.deadline, nowMs)
+		s.expireAt(h.deadline, now)
 	}
 	if watch && s.part.AwaitCommit(s.epoch, h.end, s, &h.slot) {
 		s.mail.poke() // it has happened meanwhile, or never will here
@@ -271,7 +275,7 @@ func (s *shard[M]) expire() {
 		s.expireAt(0, 0)
 		return
 	}
-	now := s.nowMs()
+	now := s.elapsedMs()
 	for _, h := range s.held {
 		if h.expired {
 			continue

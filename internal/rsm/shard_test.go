@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/gregorhq/gregor/internal/clock"
 	"github.com/gregorhq/gregor/internal/coord"
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/vfs"
@@ -189,6 +191,45 @@ func TestCommitTimeout(t *testing.T) {
 }
 
 // TestTimers: a timer comes once, at its last time; a cancelled one does not.
+// stepped is a clock of which the wall time was set back.
+type stepped struct {
+	*clock.Virtual
+	back atomic.Int64 // in ms
+}
+
+func (c *stepped) Now() time.Time {
+	return c.Virtual.Now().Add(-time.Duration(c.back.Load()) * time.Millisecond)
+}
+
+// TestTimersGoOnWhenTheWallClockIsSetBack (traps.md G3): sessions end when they should,
+// and who waits for a commit is told in time.
+func TestTimersGoOnWhenTheWallClockIsSetBack(t *testing.T) {
+	var wall *stepped
+	k := newToyKit(t, []int32{1, 2}, func(c *CoordinatorConfig[*toy]) {
+		wall = &stepped{Virtual: c.Clock.(*clock.Virtual)}
+		c.Clock = wall
+	})
+	k.active()
+	at := func(key string, ms int64) coord.Timer { return coord.Timer{Key: key, AtMs: epochMs + ms} }
+	k.want(k.do(timers(at("session", 50), at("moved", 60))), "", nil)
+	waiting := k.do(set("a", "1"))
+	wall.back.Store(time.Hour.Milliseconds())
+	k.want(k.do(timers(coord.Timer{Key: "moved", AtMs: epochMs - time.Hour.Milliseconds() + 70})), "", nil)
+	n := k.events.len()
+	k.clock.Advance(65 * time.Millisecond)
+	k.sync()
+	if got := k.events.since(n); !strings.HasPrefix(got, "timer session") || strings.Contains(got, "moved") {
+		t.Errorf("events: %q", got)
+	}
+	k.clock.Advance(10 * time.Millisecond)
+	k.sync()
+	if got := k.events.since(n); !strings.Contains(got, "timer moved") {
+		t.Errorf("events: %q", got)
+	}
+	k.clock.Advance(5 * time.Second)
+	k.want(waiting, "", kafka.RequestTimedOut)
+}
+
 func TestTimers(t *testing.T) {
 	k := newToyKit(t, alone, nil)
 	k.active()

@@ -12,7 +12,6 @@ import (
 type deadline struct {
 	entry clock.Entry
 	key   string
-	atMs  int64
 	// armed is false once the timer was cancelled or has fired: what the wheel put
 	// into the mailbox before is then stale.
 	armed bool
@@ -27,17 +26,17 @@ func (s *shard[M]) setTimer(t coord.Timer, nowMs int64) {
 		}
 		return
 	}
+	if d != nil && !s.c.cfg.Wheel.Cancel(&d.entry) {
+		d.armed, d = false, nil // it has fired: what is in the mailbox, or will be, is stale
+	}
 	if d == nil {
-		d = &deadline{key: t.Key}
+		d = &deadline{key: t.Key, armed: true}
 		d.entry.Fire = func() {
 			// A closed mailbox belongs to a shard that has no timers any more.
 			_ = s.mail.put(item[M]{timer: d}, false)
 		}
 		s.timers[t.Key] = d
-	} else {
-		s.c.cfg.Wheel.Cancel(&d.entry)
 	}
-	d.atMs, d.armed = t.AtMs, true
 	s.c.cfg.Wheel.Schedule(&d.entry, time.Duration(max(t.AtMs-nowMs, 0))*time.Millisecond)
 }
 
@@ -48,15 +47,11 @@ func (s *shard[M]) dropTimer(d *deadline) {
 	delete(s.timers, d.key)
 }
 
-// fire runs a timer that the wheel reported, unless it was cancelled or moved since.
+// fire runs a timer that the wheel reported, unless it was cancelled or moved since. It
+// goes by the wheel alone: when the wall clock is set back, members that are gone must
+// not live for longer.
 func (s *shard[M]) fire(d *deadline, nowMs int64) {
 	if !d.armed {
-		return
-	}
-	if d.atMs > nowMs {
-		// It was moved since, or the wall clock was set back, which the wheel does not see.
-		s.c.cfg.Wheel.Cancel(&d.entry)
-		s.c.cfg.Wheel.Schedule(&d.entry, time.Duration(d.atMs-nowMs)*time.Millisecond)
 		return
 	}
 	s.dropTimer(d)

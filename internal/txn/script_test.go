@@ -13,6 +13,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/gregorhq/gregor/internal/coord"
 	"github.com/gregorhq/gregor/internal/kafka"
 )
 
@@ -54,6 +55,8 @@ func runScript(t *testing.T, text string) string {
 	b := newBench()
 	var out strings.Builder
 	b.event = func(format string, args ...any) { fmt.Fprintf(&out, format+"\n", args...) }
+	request, failed := "", (*kafka.Code)(nil)
+	b.replied = func(r coord.Reply) { checkCode(t, request, failed, r) }
 	lines := strings.Split(text, "\n")
 	for i := 0; i < len(lines); i++ {
 		line := lines[i]
@@ -70,11 +73,41 @@ func runScript(t *testing.T, text string) string {
 			continue
 		}
 		out.WriteString(line + "\n----\n")
+		request, failed = strings.Fields(line)[0], b.failing
 		if err := b.run(strings.Fields(line)); err != nil {
 			t.Fatalf("line %d: %s: %v", i+1, line, err)
 		}
 	}
 	return out.String()
+}
+
+// come back later, with the same or another coordinator: what every request may be told.
+var comeBack = []*kafka.Code{kafka.CoordinatorNotAvailable, kafka.NotCoordinator, kafka.CoordinatorLoadInProgress, kafka.ConcurrentTransactions}
+
+// codesOf are the codes that clients of a request understand, by the command that sends
+// it, besides comeBack.
+var codesOf = map[string][]*kafka.Code{
+	"init":   {kafka.InvalidRequest, kafka.InvalidTransactionTimeout, kafka.InvalidProducerEpoch, kafka.ProducerFenced},
+	"add":    {kafka.InvalidRequest, kafka.InvalidProducerIDMapping, kafka.InvalidProducerEpoch, kafka.ProducerFenced},
+	"verify": {kafka.InvalidRequest, kafka.InvalidProducerIDMapping, kafka.InvalidProducerEpoch, kafka.ProducerFenced},
+	"commit": {kafka.InvalidRequest, kafka.InvalidProducerIDMapping, kafka.InvalidProducerEpoch, kafka.ProducerFenced, kafka.InvalidTxnState},
+	"abort":  {kafka.InvalidRequest, kafka.InvalidProducerIDMapping, kafka.InvalidProducerEpoch, kafka.ProducerFenced, kafka.InvalidTxnState},
+}
+
+// checkCode refuses replies that a client does not know what to do with (traps.md T3).
+func checkCode(t *testing.T, request string, failedWith *kafka.Code, r coord.Reply) {
+	t.Helper()
+	known, limited := codesOf[request]
+	if r.Err == nil || !limited {
+		return
+	}
+	code := kafka.CodeOf(r.Err)
+	if code == kafka.UnknownServerError && failedWith == kafka.MessageTooLarge {
+		return // as in Kafka: the record of this transactional id fits into no batch
+	}
+	if !slices.Contains(known, code) && !slices.Contains(comeBack, code) {
+		t.Errorf("%s is answered %v, which its clients do not expect", request, r.Err)
+	}
 }
 
 // words are the arguments of a command: plain ones in order, and key=value.
