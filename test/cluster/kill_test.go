@@ -4,10 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -163,13 +161,7 @@ func indexes(t *testing.T, n *node) {
 // TestKillDuringProduce kills the process at random moments of a load with acks=1
 // and restarts it on what is there.
 func TestKillDuringProduce(t *testing.T) {
-	kills := 5
-	if s := os.Getenv("GREGOR_KILLS"); s != "" {
-		var err error
-		if kills, err = strconv.Atoi(s); err != nil {
-			t.Fatalf("GREGOR_KILLS: %v", err)
-		}
-	}
+	kills := killsWanted(t, 5)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 1))

@@ -3,10 +3,12 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -62,15 +64,32 @@ type node struct {
 	done      chan struct{}
 }
 
+// freePort finds a port that is free, as is the next one, which the controller takes.
+// It is below those that the system gives to outgoing connections: while the node is
+// down between a kill and its restart, a client must not get its port.
+func freePort(t *testing.T) string {
+	t.Helper()
+	for range 100 {
+		port := 15000 + rand.IntN(17000)
+		first, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err != nil {
+			continue
+		}
+		next, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port+1)))
+		first.Close()
+		if err == nil {
+			next.Close()
+			return strconv.Itoa(port)
+		}
+	}
+	t.Fatal("no free ports")
+	return ""
+}
+
 func newNode(t *testing.T, overrides ...string) *node {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
-	_, port, _ := net.SplitHostPort(addr)
+	port := freePort(t)
+	addr := net.JoinHostPort("127.0.0.1", port)
 	n := &node{t: t, dir: t.TempDir(), addr: addr}
 	n.args = []string{"dev", "--port", port, "--data", filepath.Join(n.dir, "data")}
 	for _, o := range overrides {

@@ -63,6 +63,12 @@ func (c *raw) do(req kmsg.Request) (kmsg.Response, error) {
 // createTopic makes a topic with settings and one partition.
 func createTopic(t *testing.T, addr, topic string, configs map[string]string) {
 	t.Helper()
+	createParts(t, addr, topic, 1, configs)
+}
+
+// createParts makes a topic with settings and so many partitions.
+func createParts(t *testing.T, addr, topic string, partitions int32, configs map[string]string) {
+	t.Helper()
 	c, err := dial(addr)
 	if err != nil {
 		t.Fatal(err)
@@ -72,7 +78,7 @@ func createTopic(t *testing.T, addr, topic string, configs map[string]string) {
 	req.SetVersion(7)
 	req.TimeoutMillis = 30000
 	rt := kmsg.NewCreateTopicsRequestTopic()
-	rt.Topic, rt.NumPartitions, rt.ReplicationFactor = topic, 1, 1
+	rt.Topic, rt.NumPartitions, rt.ReplicationFactor = topic, partitions, 1
 	for k, v := range configs {
 		cfg := kmsg.NewCreateTopicsRequestTopicConfig()
 		cfg.Name, cfg.Value = k, &v
@@ -86,6 +92,26 @@ func createTopic(t *testing.T, addr, topic string, configs map[string]string) {
 	if r := resp.(*kmsg.CreateTopicsResponse).Topics[0]; r.ErrorCode != 0 {
 		t.Fatalf("creating %s: %v: %s", topic, kerr.ErrorForCode(r.ErrorCode), *r.ErrorMessage)
 	}
+}
+
+// topicID asks for the id of a topic.
+func topicID(t *testing.T, addr, topic string) [16]byte {
+	t.Helper()
+	c, err := dial(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	req := kmsg.NewPtrMetadataRequest()
+	req.SetVersion(12)
+	rt := kmsg.NewMetadataRequestTopic()
+	rt.Topic = &topic
+	req.Topics = append(req.Topics, rt)
+	resp, err := c.do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.(*kmsg.MetadataResponse).Topics[0].TopicID
 }
 
 // produceRequest carries the values as one batch, with acks=1.
