@@ -7,7 +7,7 @@ LDFLAGS := -s -w -X github.com/gregorhq/gregor/internal/buildinfo.Version=$(VERS
 
 export CGO_ENABLED = 0
 
-.PHONY: build run test race vet lint cross fuzz bench compat sim install-links clean
+.PHONY: build run test race vet lint cross fuzz bench compat compat-groups compat-copier compat-streams exchange sim install-links clean
 
 build: ## Build the static binary.
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/gregor
@@ -42,6 +42,18 @@ bench: build ## ours / floor / Apache Kafka in one table; ROWS=1a,6 picks rows.
 
 compat: build ## Other people's clients and tools against gregor.
 	@bash test/compat/run.sh
+
+compat-groups: build ## Apache's Java consumers in groups, members coming and going; ROUNDS=1.
+	@bash test/compat/groups.sh
+
+compat-copier: build ## Apache's TransactionalMessageCopier while the node is killed; RUNS=1.
+	@bash test/compat/copier.sh
+
+compat-streams: build ## Kafka Streams' word count, exactly_once_v2, while the node is killed; RUNS=1.
+	@bash test/compat/streams.sh
+
+exchange: build ## gregor and Apache Kafka serve one data directory in turn; ROUNDS=5.
+	@bash test/compat/exchange.sh
 
 SEEDS ?= 2000
 FIRST ?= 1

@@ -1,0 +1,174 @@
+#!/usr/bin/env bash
+# One data directory, served by gregor and Apache Kafka in turn (4.3.1, formatted at
+# metadata.version 4.3, stopped cleanly each time). Before each change a server is
+# filled: classic and KIP-848 groups with offsets and static members, idempotent
+# producers, transactions that are committed, aborted and under way. After it Apache's
+# tools must print of the next server what they printed of the last one, and the same
+# groups and transactional ids go on. Meanwhile an idempotent producer and two groups
+# stay connected through all changes. It installs Apache Kafka by its Maven
+# coordinates, binds to loopback, prints a line a check and one summary line, and ends
+# by itself.
+#
+#   ROUNDS  how many servers have the directory, one after the other (5)
+#   FIRST   who formats the directory and has it first: "gregor", "kafka" or both (both)
+area=exchange port=${COMPAT_PORT:-19592}
+. "$(dirname "$0")/lib.sh"
+rounds=${ROUNDS:-5} first=${FIRST:-gregor kafka}
+cli=org.apache.kafka.tools
+
+write_properties() {
+  cat >"$work/server.properties" <<END
+process.roles=broker,controller
+node.id=1
+controller.quorum.bootstrap.servers=localhost:$((port + 1))
+listeners=PLAINTEXT://localhost:$port,CONTROLLER://localhost:$((port + 1))
+advertised.listeners=PLAINTEXT://localhost:$port
+controller.listener.names=CONTROLLER
+log.dirs=$work/data
+num.partitions=4
+offsets.topic.num.partitions=5
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=5
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+group.max.session.timeout.ms=1800000
+group.consumer.max.session.timeout.ms=600000
+group.consumer.session.timeout.ms=600000
+END
+}
+format() {
+  rm -rf "$work/data"
+  case $1 in
+    gregor) "$bin" kafka-storage format -t A1b2C3d4E5f6G7h8I9j0Kw -c "$work/server.properties" --standalone --release-version 4.3 ;;
+    kafka) java_tool kafka.tools.StorageTool format -t A1b2C3d4E5f6G7h8I9j0Kw -c "$work/server.properties" --standalone --release-version 4.3 ;;
+  esac
+}
+# serve WHO: starts a server and waits for it; stop (of lib.sh) ends it.
+serve() {
+  case $1 in
+    gregor) "$bin" kafka-server-start "$work/server.properties" >"$work/node.log" 2>&1 & ;;
+    kafka) java -Xmx512m -XX:TieredStopAtLevel=1 -Dlog4j2.configurationFile="$work/log4j2.properties" -cp "$libs/*" kafka.Kafka "$work/server.properties" >"$work/node.log" 2>&1 & ;;
+  esac
+  node=$!
+  if ! until_true 120 grep -q "Kafka Server started" "$work/node.log"; then
+    echo "$1 did not start:"
+    tail "$work/node.log"
+    exit 1
+  fi
+}
+hand_over() {
+  stop
+  cat "$work/node.log" >>"$work/nodes.log"
+  [ -f "$work/data/.kafka_cleanshutdown" ] || { echo "the stop was not clean"; return 1; }
+}
+
+# snapshot FILE: what Apache's tools say of groups, offsets, transactions and records.
+# How long a transaction has been under way is left out, and so is the order of rows.
+snapshot() {
+  local g=$cli.consumer.group.ConsumerGroupCommand t=$cli.TransactionsCommand b="--bootstrap-server $addr" id p
+  {
+    echo "$g $b --list --state --type"
+    for p in --offsets --state "--members --verbose"; do echo "$g $b --describe --all-groups $p"; done
+    echo "$t $b list"
+    for id in tx-commit tx-abort tx-empty tx-copy tx-open; do echo "$t $b describe --transactional-id $id"; done
+    for p in 0 1 2 3; do
+      echo "$t $b describe-producers --topic txn --partition $p"
+      echo "$t $b describe-producers --topic plain --partition $p"
+    done
+    echo "$cli.GetOffsetShell $b --exclude-internal-topics"
+    echo "$cli.TopicCommand $b --describe --exclude-internal"
+    for p in 0 1 2 3; do
+      for id in read_committed read_uncommitted; do
+        echo "$cli.consumer.ConsoleConsumer $b --topic txn --partition $p --offset earliest --isolation-level $id --timeout-ms 4000" \
+          "--formatter-property print.offset=true --formatter-property print.partition=true --formatter-property print.timestamp=true"
+      done
+    done
+  } | java -XX:TieredStopAtLevel=1 -Xmx512m -Dorg.apache.logging.log4j.level=OFF -cp "$libs/*:$work/classes" Tools >"$1.raw" 2>"$work/err"
+  awk '/^# / { section++; duration = 0 }
+    { $1 = $1 }
+    /TransactionDurationMs/ { duration = 1 }
+    duration && $6 ~ /^[0-9]+$/ && NF >= 8 { $8 = "-" }
+    $1 ~ /^live/ || $2 ~ /^live/ { next }
+    NF { printf "%03d %s\n", section, $0 }' "$1.raw" | LC_ALL=C sort >"$1"
+}
+same() {
+  snapshot "$work/after"
+  diff "$work/before" "$work/after" || return 1
+  echo "= $(wc -l <"$work/after") lines, $(grep -c -E ' g-[a-z-]+ ' "$work/after") of groups, $(grep -c ' tx-' "$work/after") of transactions"
+}
+# told: the snapshot holds what the fill left, so that two empty answers are no success.
+told() {
+  snapshot "$work/before"
+  awk '/^001 g-/ { groups++ } /^005 tx-/ { states[$NF]++ }
+    END { printf "= %d groups; transactions:", groups
+      for (s in states) printf " %d %s", states[s], s
+      print ""
+      exit !(groups == 7 && states["Ongoing"] == 2 && states["CompleteCommit"] == 1 && states["CompleteAbort"] == 1 && states["Empty"] == 1) }' "$work/before"
+}
+exchange() { java "${jvm[@]}" -cp "$libs/*:$work/classes" Exchange "$1" "$addr" "$2"; }
+
+# Clients that stay: a producer, and two members of a classic and of a consumer group.
+live() {
+  local m
+  java "${jvm[@]}" -cp "$libs/*" $cli.VerifiableProducer --bootstrap-server "$addr" --topic live --throughput 100 --repeating-keys 97 --command-config "$work/producer.properties" \
+    >"$work/live.sent" 2>>"$work/live.err" &
+  producer=$!
+  members=()
+  for m in classic.1 classic.2 consumer.1 consumer.2; do
+    java "${jvm[@]}" -cp "$libs/*" $cli.VerifiableConsumer --bootstrap-server "$addr" --topic live --group-id "live-${m%.*}" --group-protocol "${m%.*}" --verbose \
+      >"$work/live.$m" 2>>"$work/live.err" &
+    members+=($!)
+  done
+}
+# read_all: every acknowledged message has been received by both groups.
+read_all() {
+  local n
+  n=$(grep -c producer_send_success "$work/live.sent")
+  [ "$(cat "$work"/live.classic.? | grep -c record_data)" -ge "$n" ] && [ "$(cat "$work"/live.consumer.? | grep -c record_data)" -ge "$n" ]
+}
+live_end() {
+  local p
+  kill "$producer"
+  wait "$producer" 2>/dev/null
+  until_true 120 read_all
+  for p in "${members[@]}"; do kill "$p"; wait "$p" 2>/dev/null; done
+}
+
+turns() {
+  local who=$1 begin=$1 round next
+  format "$who" >"$work/out" 2>&1 || { fail "format by $who"; return; }
+  serve "$who"
+  topic plain 4
+  topic txn 4
+  topic live 4
+  live
+  for round in $(seq "$rounds"); do
+    check "$begin first, round $round: groups and transactions go on, on $who" exchange fill "$round"
+    check "$begin first, round $round: Apache's tools see them" told
+    hand_over || fail "$who stops cleanly"
+    next=gregor
+    [ "$who" = gregor ] && next=kafka
+    serve "$next"
+    check "$begin first, round $round: $next tells the same as $who" same
+    check "$begin first, round $round: read_committed, on $next" exchange verify "$round"
+    who=$next
+  done
+  live_end
+  check "$begin first: a classic group that stayed through $rounds changes" "$cache/ledger" members -repeats 1000 "$work/live.sent" "$work"/live.classic.?
+  check "$begin first: a consumer group that stayed through $rounds changes" "$cache/ledger" members -repeats 1000 "$work/live.sent" "$work"/live.consumer.?
+  stop
+}
+
+need_kafka
+go build -o "$cache/ledger" ./test/compat/ledger || exit 1
+compile "$work/classes" "$libs/*" Exchange.java Tools.java
+write_properties
+# The verifiable producer does not retry unless it is told to.
+echo retries=2147483647 >"$work/producer.properties"
+printf 'rootLogger.level=INFO\nrootLogger.appenderRef.a.ref=A\nappender.a.type=Console\nappender.a.name=A\nappender.a.layout.type=PatternLayout\nappender.a.layout.pattern=[%%d] %%p %%m (%%c)%%n\n' >"$work/log4j2.properties"
+: >"$work/nodes.log"
+for who in $first; do turns "$who"; done
+summary
