@@ -84,18 +84,21 @@ func Open(cfg Config) (*Broker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the broker's properties: %w", err)
 	}
-	if err := format(files, parsed); err != nil {
+	if err := format(files, parsed, kafka.NewUUID().String()); err != nil {
 		return nil, err
 	}
-	logger := cfg.Logger
-	if logger == nil {
-		logger = slog.New(slog.DiscardHandler)
-	}
-	b.node, err = node.Open(context.Background(), parsed, node.Deps{FS: files, Net: b.net, Clock: clock.Real(), Logger: logger})
+	b.node, err = node.Open(context.Background(), parsed, node.Deps{FS: files, Net: b.net, Clock: clock.Real(), Logger: orDiscard(cfg.Logger)})
 	if err != nil {
 		return nil, err
 	}
 	return b, nil
+}
+
+func orDiscard(l *slog.Logger) *slog.Logger {
+	if l == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return l
 }
 
 // freePorts asks the system for ports that nobody listens on: for the controller,
@@ -119,7 +122,8 @@ func freePorts(n netx.Net, addr, controller *string, given bool) error {
 	return errors.Join(errs...)
 }
 
-func format(files vfs.FS, cfg *config.Broker) error {
+// format formats the directories of a node that has none, for a cluster.
+func format(files vfs.FS, cfg *config.Broker, clusterID string) error {
 	_, err := files.Stat(filepath.Join(cfg.MetadataLogDir, storage.MetaPropertiesName))
 	if err == nil {
 		return nil
@@ -128,7 +132,7 @@ func format(files vfs.FS, cfg *config.Broker) error {
 		return fmt.Errorf("looking at %s: %w", cfg.MetadataLogDir, err)
 	}
 	_, err = storage.Format(files, storage.FormatOptions{
-		NodeID: cfg.NodeID, ClusterID: kafka.NewUUID().String(), Directories: cfg.LogDirs, MetadataLogDir: cfg.MetadataLogDir,
+		NodeID: cfg.NodeID, ClusterID: clusterID, Directories: cfg.LogDirs, MetadataLogDir: cfg.MetadataLogDir,
 		ControllerListenerName: cfg.ControllerListenerNames[0], DynamicQuorum: len(cfg.Voters) == 0, Now: clock.Real().Now(),
 	})
 	if err != nil {
@@ -167,3 +171,8 @@ func (b *Broker) Close() error {
 	defer cancel()
 	return b.node.Close(ctx)
 }
+
+// Abort stops the broker as if its process had died: nobody is told, nothing is
+// flushed, and the directory is not marked as cleanly closed. It is for tests of what a
+// crash leaves behind.
+func (b *Broker) Abort() { b.node.Abort() }

@@ -3,6 +3,9 @@
 // process. Use it for tests, for tools, and for programs that carry their log with
 // them.
 //
+// OpenCluster runs several nodes that replicate to each other; each can be killed and
+// started again on its own.
+//
 // A Broker is safe for use by several goroutines. What it stores in a directory is
 // an ordinary Kafka data directory.
 package broker

@@ -2,6 +2,7 @@ package brokerapi
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -81,11 +82,16 @@ func (a *API) fetch(r *server.Request) {
 	}
 	op.begin()
 	op.keepNames()
+	cfg := a.Config()
+	op.f.Rack, op.f.Listener = "", ""
+	if cfg.ReplicaSelectorClass != "" && op.q.rack != "" {
+		op.f.Rack, op.f.Listener = strings.Clone(op.q.rack), r.Listener.Name
+	}
+	op.q.rack = ""
 	// Nothing aliases the body any more: a fetch that waits holds no frame.
 	op.forget = op.forget[:0]
 	r.ReleaseBody()
 	op.resolve(a.Image())
-	cfg := a.Config()
 	f, q := &op.f, &op.q
 	f.Owner = op
 	f.ReplicaID, f.BrokerEpoch = q.replicaID, q.replicaEpoch
@@ -265,6 +271,7 @@ func (op *fetchOp) result(i int) fetchsession.Result {
 	return fetchsession.Result{
 		HighWatermark: part.HighWatermark, LogStartOffset: part.LogStartOffset, RecordsSize: part.Data.Size,
 		Failed: part.Err != nil, Diverging: part.DivergingEpoch != kafka.NoEpoch,
+		Preferred: part.Preferred != replica.NoReplica,
 	}
 }
 

@@ -1,7 +1,6 @@
 package brokerapi
 
 import (
-	"context"
 	"fmt"
 	"sync"
 
@@ -100,7 +99,7 @@ func (p *producerIDs) next(a *API, f func(int64, error)) {
 // refill asks for blocks until nobody waits, or one cannot be had.
 func (p *producerIDs) refill(a *API) {
 	for {
-		start, n, err := a.allocateProducerIDs(a.data.ctx)
+		start, n, err := a.allocateProducerIDs()
 		p.mu.Lock()
 		if err != nil {
 			failed := p.waiting
@@ -132,13 +131,15 @@ func (p *producerIDs) refill(a *API) {
 }
 
 // allocateProducerIDs asks the controller for a block of ids.
-func (a *API) allocateProducerIDs(ctx context.Context) (start, n int64, err error) {
+func (a *API) allocateProducerIDs() (start, n int64, err error) {
 	epoch := int64(-1)
 	if b := a.Image().Broker(int32(a.NodeID)); b != nil {
 		epoch = b.Epoch
 	}
 	req := kmsg.NewPtrAllocateProducerIDsRequest()
 	req.BrokerID, req.BrokerEpoch = int32(a.NodeID), epoch
+	ctx, cancel := a.within(int64(a.Config().RequestTimeoutMs))
+	defer cancel()
 	rep, err := a.Controller.Do(ctx, "User:ANONYMOUS", req)
 	if err != nil {
 		// Whatever keeps the controller away, the producer tries again.

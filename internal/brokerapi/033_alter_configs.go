@@ -17,10 +17,10 @@ func (a *API) alterConfigs(r *server.Request) {
 		return
 	}
 	r.WillBlock()
-	r.Reply(a.replaceConfigs(req, r.Principal, r.Alive))
+	r.Reply(a.replaceConfigs(req, onBehalfOf(r), r.Alive))
 }
 
-func (a *API) replaceConfigs(req *kmsg.AlterConfigsRequest, principal string, alive func() bool) *kmsg.AlterConfigsResponse {
+func (a *API) replaceConfigs(req *kmsg.AlterConfigsRequest, who onBehalf, alive func() bool) *kmsg.AlterConfigsResponse {
 	resp := req.ResponseKind().(*kmsg.AlterConfigsResponse)
 	img := a.Image()
 	times := map[metadata.ConfigResource]int{}
@@ -46,7 +46,7 @@ func (a *API) replaceConfigs(req *kmsg.AlterConfigsRequest, principal string, al
 	if len(rest.Resources) == 0 {
 		return resp
 	}
-	answered := a.ask(principal, &rest, int32(a.Config().RequestTimeoutMs), alive).(*kmsg.AlterConfigsResponse)
+	answered := a.ask(who, &rest, int32(a.Config().RequestTimeoutMs), alive).(*kmsg.AlterConfigsResponse)
 	for _, x := range answered.Resources {
 		id := metadata.ConfigResource{Type: int8(x.ResourceType), Name: x.ResourceName}
 		if i, ok := places[id]; ok {

@@ -7,11 +7,14 @@ import (
 
 	"github.com/gregorhq/gregor/internal/coord"
 	"github.com/gregorhq/gregor/internal/group"
+	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/server"
 )
 
-// deleteGroups is API key 42, versions 0 to 2: groups without members are removed with
-// their offsets (KIP-229).
+// deleteGroups is API key 42, versions 0 to 3: groups without members are removed with
+// their offsets (KIP-229). Version 3 has a message for each group, in which Kafka says
+// why a group could not be deleted for a reason of its own; codes with a fixed meaning go
+// without one, and the client tells them in its own words.
 func (a *API) deleteGroups(r *server.Request) {
 	req := kmsg.NewPtrDeleteGroupsRequest()
 	if !decode(r, req) {
@@ -36,6 +39,9 @@ func (a *API) deleteGroups(r *server.Request) {
 	}, func(i int, got kmsg.Response, err error) {
 		if err == nil {
 			resp.Groups[i] = got.(*kmsg.DeleteGroupsResponse).Groups[0]
+			if resp.Groups[i].ErrorCode != kafka.GroupDeletionFailed.Num() {
+				resp.Groups[i].ErrorMessage = nil
+			}
 			return
 		}
 		resp.Groups[i].Group, resp.Groups[i].ErrorCode = names[i], coordinatorCode(err).Num()

@@ -17,10 +17,10 @@ func (a *API) incrementalAlterConfigs(r *server.Request) {
 		return
 	}
 	r.WillBlock()
-	r.Reply(a.alterIncrementally(req, r.Principal, r.Alive))
+	r.Reply(a.alterIncrementally(req, onBehalfOf(r), r.Alive))
 }
 
-func (a *API) alterIncrementally(req *kmsg.IncrementalAlterConfigsRequest, principal string, alive func() bool) *kmsg.IncrementalAlterConfigsResponse {
+func (a *API) alterIncrementally(req *kmsg.IncrementalAlterConfigsRequest, who onBehalf, alive func() bool) *kmsg.IncrementalAlterConfigsResponse {
 	resp := req.ResponseKind().(*kmsg.IncrementalAlterConfigsResponse)
 	img := a.Image()
 	times := map[metadata.ConfigResource]int{}
@@ -46,7 +46,7 @@ func (a *API) alterIncrementally(req *kmsg.IncrementalAlterConfigsRequest, princ
 	if len(rest.Resources) == 0 {
 		return resp
 	}
-	answered := a.ask(principal, &rest, int32(a.Config().RequestTimeoutMs), alive).(*kmsg.IncrementalAlterConfigsResponse)
+	answered := a.ask(who, &rest, int32(a.Config().RequestTimeoutMs), alive).(*kmsg.IncrementalAlterConfigsResponse)
 	for _, x := range answered.Resources {
 		id := metadata.ConfigResource{Type: int8(x.ResourceType), Name: x.ResourceName}
 		if i, ok := places[id]; ok {

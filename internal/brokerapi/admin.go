@@ -11,6 +11,7 @@ import (
 
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/quorum"
+	"github.com/gregorhq/gregor/internal/rpc"
 	"github.com/gregorhq/gregor/internal/server"
 )
 
@@ -43,10 +44,14 @@ func (a *API) adminTable(add func(key, min, max int16, h func(*server.Request)))
 	add(32, 0, 4, a.describeConfigs)
 	add(33, 0, 2, a.alterConfigs)
 	add(37, 0, 3, a.createPartitions)
+	add(43, 0, 2, a.electLeaders)
 	add(44, 0, 1, a.incrementalAlterConfigs)
+	add(45, 0, 1, a.alterPartitionReassignments)
+	add(46, 0, 0, a.listPartitionReassignments)
 	add(55, 0, 2, a.describeQuorum)
 	add(57, 0, 2, a.updateFeatures)
 	add(60, 0, 2, a.describeCluster)
+	add(64, 0, 0, a.unregisterBroker)
 	add(74, 0, 1, a.listConfigResources)
 	add(75, 0, 0, a.describeTopicPartitions)
 }
@@ -69,20 +74,29 @@ const retryPause = 50 * time.Millisecond
 // the local image holds it. It waits at most timeoutMs.
 func (a *API) forward(r *server.Request, req kmsg.Request, timeoutMs int32) {
 	r.WillBlock()
-	r.Reply(a.ask(r.Principal, req, timeoutMs, r.Alive))
+	r.Reply(a.ask(onBehalfOf(r), req, timeoutMs, r.Alive))
+}
+
+// onBehalf is for whom the controller is asked.
+type onBehalf struct {
+	principal string
+	rpc.Client
+}
+
+func onBehalfOf(r *server.Request) onBehalf {
+	return onBehalf{r.Principal, rpc.Client{Host: r.ClientHost, ID: r.Header.ClientIDString()}}
 }
 
 // ask is forward without the connection: it returns the response. While there is
 // no controller it tries again, as long as alive says that someone waits. Only
 // what a controller surely did not do is tried again.
-func (a *API) ask(principal string, req kmsg.Request, timeoutMs int32, alive func() bool) kmsg.Response {
+func (a *API) ask(who onBehalf, req kmsg.Request, timeoutMs int32, alive func() bool) kmsg.Response {
 	a.init()
-	ctx, cancel := context.WithCancel(a.data.ctx)
+	ctx, cancel := a.within(int64(timeoutMs))
 	defer cancel()
-	timer := a.Clock.AfterFunc(time.Duration(max(timeoutMs, 1))*time.Millisecond, cancel)
-	defer timer.Stop()
+	ctx = rpc.WithClient(ctx, who.Client)
 	for {
-		reply, err := a.Controller.Do(ctx, principal, req)
+		reply, err := a.Controller.Do(ctx, who.principal, req)
 		if err == nil {
 			// What was decided stands, even if this broker learns of it later.
 			if reply.EndOffset > 0 {
@@ -98,6 +112,13 @@ func (a *API) ask(principal string, req kmsg.Request, timeoutMs int32, alive fun
 			return failAll(req, kafka.RequestTimedOut.Errorf("The request timed out: there is no active controller."))
 		}
 	}
+}
+
+// within returns a context that ends after so many milliseconds, or with the API.
+func (a *API) within(timeoutMs int64) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(a.data.ctx)
+	timer := a.Clock.AfterFunc(time.Duration(max(timeoutMs, 1))*time.Millisecond, cancel)
+	return ctx, func() { timer.Stop(); cancel() }
 }
 
 // errorText returns what stands for err in a response: the code and the text.
@@ -160,6 +181,46 @@ func failAll(req kmsg.Request, err error) kmsg.Response {
 	case *kmsg.DescribeQuorumRequest:
 		out := resp.(*kmsg.DescribeQuorumResponse)
 		out.ErrorCode, out.ErrorMessage = num, text
+	case *kmsg.ElectLeadersRequest:
+		failElections(r, resp.(*kmsg.ElectLeadersResponse), num, text)
+	case *kmsg.AlterPartitionAssignmentsRequest:
+		failReassignments(r, resp.(*kmsg.AlterPartitionAssignmentsResponse), num, text)
+	case *kmsg.ListPartitionReassignmentsRequest:
+		out := resp.(*kmsg.ListPartitionReassignmentsResponse)
+		out.ErrorCode, out.ErrorMessage = num, text
+	case *kmsg.UnregisterBrokerRequest:
+		out := resp.(*kmsg.UnregisterBrokerResponse)
+		out.ErrorCode, out.ErrorMessage = num, text
 	}
 	return resp
+}
+
+// failElections names every partition too: version 0 has no error of the whole.
+func failElections(r *kmsg.ElectLeadersRequest, out *kmsg.ElectLeadersResponse, num int16, text *string) {
+	out.ErrorCode = num
+	for _, t := range r.Topics {
+		row := kmsg.NewElectLeadersResponseTopic()
+		row.Topic = t.Topic
+		for _, i := range t.Partitions {
+			p := kmsg.NewElectLeadersResponseTopicPartition()
+			p.Partition, p.ErrorCode, p.ErrorMessage = i, num, text
+			row.Partitions = append(row.Partitions, p)
+		}
+		out.Topics = append(out.Topics, row)
+	}
+}
+
+// failReassignments names every partition too, as clients look there first.
+func failReassignments(r *kmsg.AlterPartitionAssignmentsRequest, out *kmsg.AlterPartitionAssignmentsResponse, num int16, text *string) {
+	out.ErrorCode, out.ErrorMessage = num, text
+	for _, t := range r.Topics {
+		row := kmsg.NewAlterPartitionAssignmentsResponseTopic()
+		row.Topic = t.Topic
+		for _, in := range t.Partitions {
+			p := kmsg.NewAlterPartitionAssignmentsResponseTopicPartition()
+			p.Partition, p.ErrorCode, p.ErrorMessage = in.Partition, num, text
+			row.Partitions = append(row.Partitions, p)
+		}
+		out.Topics = append(out.Topics, row)
+	}
 }

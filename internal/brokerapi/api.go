@@ -56,6 +56,10 @@ type API struct {
 	Transactions *rsm.Coordinator[*txn.Machine]
 	TxnGroups    TxnGroups
 
+	// Peers returns the way to another broker for a purpose, one connection each; nil
+	// where this broker is the only one. It does not block.
+	Peers func(id kafka.NodeID, purpose string) Peer
+
 	data  dataPlane
 	admin adminPlane
 }

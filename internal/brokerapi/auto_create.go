@@ -47,7 +47,7 @@ func (a *API) autoCreate(principal string, rows []kmsg.MetadataResponseTopic, pl
 // finishAutoCreate waits for the controller and forgets the topics. It is the one
 // goroutine of an automatic creation; Close waits for it.
 func (a *API) finishAutoCreate(req *kmsg.CreateTopicsRequest, principal string) {
-	resp := a.ask(principal, req, req.TimeoutMillis, func() bool { return a.data.ctx.Err() == nil })
+	resp := a.ask(onBehalf{principal: principal}, req, req.TimeoutMillis, func() bool { return a.data.ctx.Err() == nil })
 	for _, t := range resp.(*kmsg.CreateTopicsResponse).Topics {
 		if t.ErrorCode == 0 || t.ErrorCode == kafka.TopicAlreadyExists.Num() {
 			continue

@@ -219,7 +219,7 @@ func sameFetch(t *testing.T, op *fetchOp, req *kmsg.FetchRequest) {
 	}
 	want := fetchRequest{
 		replicaID: id, replicaEpoch: epoch, maxWaitMs: req.MaxWaitMillis, minBytes: req.MinBytes, maxBytes: req.MaxBytes,
-		isolation: req.IsolationLevel, sessionID: req.SessionID, sessionEpoch: req.SessionEpoch,
+		isolation: req.IsolationLevel, sessionID: req.SessionID, sessionEpoch: req.SessionEpoch, rack: req.Rack,
 	}
 	if q != want {
 		t.Fatalf("v%d: got %+v, want %+v", req.Version, q, want)
@@ -299,8 +299,9 @@ func TestEncodeFetchAgreesWithKmsg(t *testing.T) {
 		for i := range op.f.Parts {
 			part := &op.f.Parts[i]
 			part.HighWatermark, part.LastStableOffset, part.LogStartOffset = int64(i)+10, int64(i)+5, int64(i)
-			part.DivergingEpoch = kafka.NoEpoch
+			part.DivergingEpoch, part.Preferred = kafka.NoEpoch, replica.NoReplica
 		}
+		op.f.Parts[0].Preferred = 7
 		op.f.Parts[0].Data = log.Data{Size: 5, Spans: []vfs.Span{memSpan([]byte("he")), memSpan([]byte("llo"))}}
 		op.f.Parts[0].Aborted = []log.AbortedTxn{{ProducerID: 1, FirstOffset: 2}}
 		op.f.Parts[1].DivergingEpoch, op.f.Parts[1].DivergingEnd = 6, 66
@@ -332,8 +333,8 @@ func TestEncodeFetchAgreesWithKmsg(t *testing.T) {
 		if v >= 12 && (b.DivergingEpoch.Epoch != 6 || b.DivergingEpoch.EndOffset != 66 || a.DivergingEpoch.Epoch != -1) {
 			t.Fatalf("v%d: diverging %+v", v, b.DivergingEpoch)
 		}
-		if v >= 11 && a.PreferredReadReplica != -1 {
-			t.Fatalf("v%d: preferred read replica %d", v, a.PreferredReadReplica)
+		if v >= 11 && (a.PreferredReadReplica != 7 || b.PreferredReadReplica != replica.NoReplica) {
+			t.Fatalf("v%d: preferred read replicas %d, %d", v, a.PreferredReadReplica, b.PreferredReadReplica)
 		}
 	}
 }

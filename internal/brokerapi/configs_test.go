@@ -297,7 +297,7 @@ func TestForwardingWaitsForAController(t *testing.T) {
 	result := make(chan kmsg.Response)
 	run := func(timeoutMs int32) kmsg.Response {
 		others := k.clock.Pending()
-		go func() { result <- k.api.ask("User:a", req, timeoutMs, always) }()
+		go func() { result <- k.api.ask(onBehalf{principal: "User:a"}, req, timeoutMs, always) }()
 		for {
 			select {
 			case r := <-result:
@@ -318,7 +318,7 @@ func TestForwardingWaitsForAController(t *testing.T) {
 	if r := run(200).(*kmsg.UpdateFeaturesResponse); r.ErrorCode != kafka.RequestTimedOut.Num() {
 		t.Errorf("code %d", r.ErrorCode)
 	}
-	if r := k.api.ask("User:a", req, 200, func() bool { return false }).(*kmsg.UpdateFeaturesResponse); r.ErrorCode != kafka.NotController.Num() {
+	if r := k.api.ask(onBehalf{principal: "User:a"}, req, 200, func() bool { return false }).(*kmsg.UpdateFeaturesResponse); r.ErrorCode != kafka.NotController.Num() {
 		t.Errorf("code %d", r.ErrorCode)
 	}
 }

@@ -33,6 +33,7 @@ type fetchRequest struct {
 	isolation    int8
 	sessionID    int32
 	sessionEpoch int32
+	rack         string // aliases the body
 }
 
 // decodeFetch reads a request body into op. Topic names in op.entries alias body.
@@ -82,11 +83,10 @@ func (op *fetchOp) decodeFetch(version int16, body []byte) error {
 		}
 	}
 	if version >= fetchRack {
-		// The rack chooses among replicas; without a replica selector the leader serves.
 		if flexible {
-			b.UnsafeCompactString()
+			q.rack = b.UnsafeCompactString()
 		} else {
-			b.UnsafeString()
+			q.rack = b.UnsafeString()
 		}
 	}
 	if flexible {
@@ -247,7 +247,7 @@ func (op *fetchOp) encodePart(dst []byte, version int16, i int) []byte {
 		dst = op.encodeAborted(dst, i, flexible)
 	}
 	if version >= fetchRack {
-		dst = kbin.AppendInt32(dst, -1) // no preferred read replica
+		dst = kbin.AppendInt32(dst, part.Preferred)
 	}
 	n := part.Data.Size
 	if it.converted != nil {

@@ -219,6 +219,22 @@ func TestClassicGroupInEveryVersion(t *testing.T) {
 	}
 }
 
+// TestGroupsThatCannotBeDeleted: codes with a fixed meaning have no message, in
+// version 3 neither.
+func TestGroupsThatCannotBeDeleted(t *testing.T) {
+	k := newGroupKit(t)
+	c := k.client()
+	k.join(c, 5, here)
+	for v := int16(0); v <= 3; v++ {
+		del := at(kmsg.NewPtrDeleteGroupsRequest(), v)
+		del.Groups = []string{here, "unknown-" + here}
+		r := c.do(del).(*kmsg.DeleteGroupsResponse)
+		if len(r.Groups) != 2 || r.Groups[0].ErrorCode != kafka.NonEmptyGroup.Num() || r.Groups[0].ErrorMessage != nil || r.Groups[1].ErrorMessage != nil {
+			t.Errorf("DeleteGroups v%d: %+v", v, r)
+		}
+	}
+}
+
 // commitAndFetch commits an offset and reads it back.
 func (k *groupKit) commitAndFetch(c *client, commitVersion, fetchVersion int16, member string, offset int64) {
 	k.t.Helper()

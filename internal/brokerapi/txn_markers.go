@@ -1,6 +1,8 @@
 package brokerapi
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -95,21 +97,28 @@ func (r *markerRun) write(partitions []kafka.TopicPartition) {
 	}
 	img := r.api.Image()
 	var local []kafka.TopicPartition
+	remote := map[int32][]kafka.TopicPartition{}
 	for _, tp := range partitions {
 		switch reg := img.Partition(tp.Topic, tp.Partition); {
 		case reg == nil:
 			done(tp, nil) // the topic is deleted, and the transaction's records with it
-		case reg.Leader != int32(r.api.NodeID):
-			done(tp, kafka.NotLeaderOrFollower)
-		default:
+		case reg.Leader == int32(r.api.NodeID):
 			local = append(local, tp)
+		case !reg.HasLeader():
+			done(tp, kafka.LeaderNotAvailable)
+		default:
+			remote[reg.Leader] = append(remote[reg.Leader], tp)
 		}
 	}
 	m := &r.markers
-	r.api.appendMarkers(coord.TxnAppend{
+	marker := coord.TxnAppend{
 		ProducerID: m.ProducerID, ProducerEpoch: m.ProducerEpoch, Marker: true, Commit: m.Commit,
 		CoordinatorEpoch: r.epoch, TransactionVersion: m.TransactionVersion,
-	}, local, done)
+	}
+	for _, leader := range slices.Sorted(maps.Keys(remote)) {
+		r.writeRemote(leader, marker, remote[leader])
+	}
+	r.api.appendMarkers(marker, local, done)
 	mu.Lock()
 	gather = false
 	mu.Unlock()

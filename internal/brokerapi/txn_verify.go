@@ -49,6 +49,17 @@ func (v *verification) send(a *API, done func([]error)) {
 		}
 		done(codes)
 	}
+	if id, ok := a.coordinator(v.transactionalID); ok && id != int32(a.NodeID) {
+		if p := a.peer(id, PurposeVerification); p != nil {
+			v.sendRemote(p, func(codes []error) {
+				for i, err := range codes {
+					codes[i] = v.translate(err)
+				}
+				done(codes)
+			})
+			return
+		}
+	}
 	add := &txn.AddPartitions{
 		TransactionalID: v.transactionalID, ProducerID: v.producerID, ProducerEpoch: v.epoch, VerifyOnly: !v.adds,
 		Partitions: v.partitions, Version: addPartitionsBrokers, ClientTransactionVersion: producer.TransactionVersion2,

@@ -306,6 +306,8 @@ type Broker struct {
 	MetricsSampleWindowMs                         int64    `kafka:"metrics.sample.window.ms"`
 	QuotaWindowNum                                int      `kafka:"quota.window.num"`
 	QuotaWindowSizeSeconds                        int64    `kafka:"quota.window.size.seconds"`
+	FollowerReplicationThrottledRate              int64    `kafka:"follower.replication.throttled.rate"`
+	LeaderReplicationThrottledRate                int64    `kafka:"leader.replication.throttled.rate"`
 	ReplicationQuotaWindowNum                     int      `kafka:"replication.quota.window.num"`
 	ReplicationQuotaWindowSizeSeconds             int64    `kafka:"replication.quota.window.size.seconds"`
 	TelemetryMaxBytes                             int      `kafka:"telemetry.max.bytes"`

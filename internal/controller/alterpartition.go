@@ -36,9 +36,12 @@ func (d *decision) alterPartition(req *kmsg.AlterPartitionRequest, resp *kmsg.Al
 }
 
 // proposedISR is the new ISR with the broker epochs that the leader knows, -1 for
-// those it does not.
+// those it does not. A request that did not travel may have both forms of it.
 func proposedISR(in *kmsg.AlterPartitionRequestTopicPartition) []kmsg.AlterPartitionRequestTopicPartitionNewEpochISR {
-	isr := in.NewEpochISR
+	if len(in.NewEpochISR) > 0 {
+		return in.NewEpochISR
+	}
+	var isr []kmsg.AlterPartitionRequestTopicPartitionNewEpochISR
 	for _, id := range in.NewISR {
 		e := kmsg.NewAlterPartitionRequestTopicPartitionNewEpochISR()
 		e.BrokerID, e.BrokerEpoch = id, -1

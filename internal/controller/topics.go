@@ -211,12 +211,12 @@ func (d *decision) newTopicPartitions(t *kmsg.CreateTopicsRequestTopic, configs 
 // placePartitions places count partitions. Placement begins anew for every topic.
 func (d *decision) placePartitions(count, factor int) ([]*metadata.Partition, error) {
 	p := newPlacer(d.img, d.rng)
-	if err := p.check(factor); err != nil {
+	if err := p.Check(factor); err != nil {
 		return nil, err
 	}
 	parts := make([]*metadata.Partition, 0, count)
 	for range count {
-		part, ok := d.newPartition(p.place(factor))
+		part, ok := d.newPartition(p.Place(factor))
 		if !ok {
 			return nil, kafka.InvalidReplicationFactor.Errorf("All brokers are currently fenced or in controlled shutdown.")
 		}

@@ -27,11 +27,15 @@ type API struct {
 	Image        func() *metadata.Image
 	Leader       func() quorum.LeaderAndEpoch
 	KRaftVersion func() int16
+	// Quorum is this node's voter as other nodes see it.
+	Quorum quorum.Server
 	// Stopping ends when the node stops, and with it every wait.
 	Stopping context.Context
 	// RequestTimeout bounds the wait of requests that carry no time of their own.
 	RequestTimeout time.Duration
 	Log            *slog.Logger
+
+	table server.Table // set by Table
 }
 
 // builder collects the table of handlers.

@@ -4,6 +4,7 @@
 //
 // A handler runs on the goroutine that reads the connection, in request order. What
 // changes the cluster goes to the active controller, and the handler waits for it:
-// who sends such requests waits for the answer before the next one. The package
-// starts no goroutine and owns no state.
+// who sends such requests waits for the answer before the next one. An Envelope is
+// answered on a goroutine of its own, which ends with API.Stopping at the latest. The
+// package owns no state.
 package controllerapi

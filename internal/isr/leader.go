@@ -129,8 +129,13 @@ func (l *Leader) Update(a Assignment, end, nowMs int64, b Brokers) (applied, hwR
 	}
 	newEpoch := a.LeaderEpoch > l.a.LeaderEpoch
 	firstEpoch := l.a.LeaderEpoch == kafka.NoEpoch
+	if a.PartitionEpoch > l.a.PartitionEpoch || newEpoch {
+		// News of the version that is known already, as they come after the answer to a
+		// proposal, say nothing about the next one: it may yet be committed and must go
+		// on to count.
+		l.pending = nil
+	}
 	l.a = a
-	l.pending = nil
 	if newEpoch {
 		l.setLocalEnd(end)
 		l.localSafe = end
@@ -220,6 +225,22 @@ func (l *Leader) advance(nowMs int64, b Brokers) bool {
 	}
 	invariant.Check(hw <= l.localEnd, "high watermark %d above the log end %d", hw, l.localEnd)
 	l.hw = hw
+	return true
+}
+
+// Tick looks at the high watermark again: a follower outside of the ISR that held it
+// back may have been behind for too long by now. It says whether it rose.
+func (l *Leader) Tick(nowMs int64, b Brokers) bool { return l.advance(nowMs, b) }
+
+// Settled says whether time alone changes nothing: every follower that counts has
+// reached the log end.
+func (l *Leader) Settled(nowMs int64) bool {
+	for i := range l.followers {
+		f := &l.followers[i]
+		if f.EndOffset != l.localEnd && (l.inMaximalISR(f.ID) || nowMs-f.LastCaughtUpMs <= l.maxLagMs) {
+			return false
+		}
+	}
 	return true
 }
 

@@ -8,6 +8,7 @@ import (
 	"math"
 
 	"github.com/gregorhq/gregor/internal/batch"
+	"github.com/gregorhq/gregor/internal/config"
 	"github.com/gregorhq/gregor/internal/invariant"
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/producer"
@@ -291,7 +292,16 @@ func (l *Log) rollDue(seg *segment, n int, info *AppendInfo, nowMs int64) (bool,
 		return true, nil
 	}
 	waited, err := l.waitedForRoll(seg, info.MaxTimestamp, nowMs)
-	return waited > cfg.SegmentMs-seg.jitter, err
+	return waited > maxSegmentMs(cfg)-seg.jitter, err
+}
+
+// maxSegmentMs is how long a segment may go on: no longer than a record may wait for
+// its compaction, since only closed segments are compacted.
+func maxSegmentMs(cfg *config.Topic) int64 {
+	if cfg.CleanupCompact && cfg.MaxCompactionLagMs > 0 {
+		return min(cfg.SegmentMs, cfg.MaxCompactionLagMs)
+	}
+	return cfg.SegmentMs
 }
 
 // waitedForRoll is how long the segment has been waiting for its end: by the

@@ -484,3 +484,33 @@ func TestCompactedLogIsCopiedWithItsGaps(t *testing.T) {
 	r.open()
 	check()
 }
+
+// TestVerificationCanBeSwitchedWhileRunning: transaction.partition.verification.enable is
+// a dynamic configuration, of logs that are open and of those that are opened later.
+func TestVerificationCanBeSwitchedWhileRunning(t *testing.T) {
+	r := newRig(t, vfs.NewMem())
+	r.open()
+	l := r.create()
+	write := func(pid int64) *kafka.Code {
+		_, err := r.appendRaw(l, 1, batch.OriginClient, produce(t, pid, 0, true, 1, "v"))
+		return kafka.CodeOf(err)
+	}
+	if code := write(1); code != nil {
+		t.Fatalf("not verified, and refused: %v", code)
+	}
+	r.m.ReconfigureProducers(1000, true)
+	if code := write(2); code != kafka.InvalidTxnState {
+		t.Errorf("verified: %v", code)
+	}
+	r.m.ReconfigureProducers(1000, false)
+	if code := write(2); code != nil {
+		t.Errorf("not verified any more: %v", code)
+	}
+	r.m.ReconfigureProducers(1000, true)
+	if _, err := l.TruncateTo(0); err != nil {
+		t.Fatal(err)
+	}
+	if code := write(3); code != kafka.InvalidTxnState {
+		t.Errorf("a state that was made later: %v", code)
+	}
+}

@@ -18,7 +18,8 @@ import (
 	"github.com/gregorhq/gregor/internal/vfs"
 )
 
-// env is what all logs of a Manager share. It never changes after Open.
+// env is what all logs of a Manager share. It never changes after Open, but for what
+// producerConfig points at.
 type env struct {
 	fs             vfs.FS
 	clock          clock.Clock
@@ -26,7 +27,7 @@ type env struct {
 	files          *fileCache
 	tail           *tailPool
 	tasks          *taskQueue
-	producerConfig producer.Config
+	producerConfig atomic.Pointer[producer.Config]
 
 	rngMu sync.Mutex
 	rng   *rand.Rand
@@ -81,6 +82,7 @@ type dataDir struct {
 	// Set by logs when what a checkpoint holds has changed.
 	rpDirty, hwDirty, startDirty atomic.Bool
 	checkpoints                  sync.Mutex
+	cleaned                      cleanPoints
 }
 
 // err is why the directory is offline, nil while it is not.

@@ -257,6 +257,7 @@ func (m *Manager) Stray(tp kafka.TopicPartition) error {
 func (m *Manager) retire(l *Log, kind folderKind) error {
 	gone := kafka.UnknownTopicOrPartition.Errorf("the log of %s was removed from %s", l.tp, l.dir.path)
 	l.gone.CompareAndSwap(nil, &gone)
+	l.forgetCleanPoint()
 	folder := filepath.Join(l.dir.path, markedFolder(l.tp, kind, m.env.unique()))
 	if err := l.rename(folder, kind); err != nil {
 		return err

@@ -385,7 +385,7 @@ func (l *Log) trimEpochs() error {
 }
 
 func (l *Log) newProducers() *producer.State {
-	return producer.New(l.env.producerConfig)
+	return producer.New(*l.env.producerConfig.Load())
 }
 
 // producersAt returns the producer state as of offset: the newest usable snapshot

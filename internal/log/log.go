@@ -56,6 +56,7 @@ type Log struct {
 	// parentDirty says that the folder's own name was not synced yet.
 	parentDirty bool
 	broken      error // a failed write could not be cut off again
+	cleaning    bool  // a round of compaction is under way
 }
 
 // TopicPartition is the partition that the log holds.

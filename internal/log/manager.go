@@ -110,11 +110,11 @@ func Open(ctx context.Context, o Options) (*Manager, error) {
 		tail:  newTailPool(o.TailBytes),
 		tasks: newTaskQueue(o.Clock),
 		rng:   rand.New(rand.NewPCG(seed, 0x67726567)),
-		producerConfig: producer.Config{
-			ExpirationMs: o.ProducerIDExpirationMs, MaxTransactionTimeoutMs: o.TransactionMaxTimeoutMs,
-			VerifyTransactions: o.VerifyTransactions,
-		},
 	}
+	e.producerConfig.Store(&producer.Config{
+		ExpirationMs: o.ProducerIDExpirationMs, MaxTransactionTimeoutMs: o.TransactionMaxTimeoutMs,
+		VerifyTransactions: o.VerifyTransactions,
+	})
 	m := &Manager{env: e, opts: o, clusterID: o.ClusterID, logs: map[kafka.TopicPartition]*Log{}, future: map[kafka.TopicPartition]*Log{}, deleted: map[kafka.TopicPartition]bool{}}
 	if err := m.open(ctx); err != nil {
 		m.Abort()
@@ -291,6 +291,7 @@ func (m *Manager) openDir(ctx context.Context, d *dataDir) error {
 		d.fail("listing", err)
 		return nil
 	}
+	d.loadCleanPoints(entries)
 	names := make(chan string)
 	errs := make(chan error, m.opts.RecoveryThreads)
 	for range m.opts.RecoveryThreads {
@@ -391,6 +392,11 @@ func (m *Manager) openFolder(d *dataDir, name string, points, marks, starts map[
 	p := loadParams{cfg: m.opts.TopicConfig(tp.Topic), start: starts[tp], recoveryPoint: NoOffset, hw: marks[tp], clean: d.clean}
 	if rp, ok := points[tp]; ok {
 		p.recoveryPoint = rp
+	}
+	if _, ok := d.cleanPoint(tp); ok {
+		// The topic's own configuration is not known yet, but that it was compacted
+		// is: the gaps in it are no losses.
+		p.cfg.CleanupCompact = true
 	}
 	l, err := m.env.openLog(d, folder, tp, kind, p)
 	if err != nil {

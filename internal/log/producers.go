@@ -60,3 +60,21 @@ func (l *Log) expireProducers(nowMs int64) {
 		l.producers.Expire(nowMs)
 	}
 }
+
+// ReconfigureProducers replaces what the configuration says about producers, for all
+// logs at once.
+func (m *Manager) ReconfigureProducers(expirationMs int64, verifyTransactions bool) {
+	cfg := *m.env.producerConfig.Load()
+	if cfg.ExpirationMs == expirationMs && cfg.VerifyTransactions == verifyTransactions {
+		return
+	}
+	cfg.ExpirationMs, cfg.VerifyTransactions = expirationMs, verifyTransactions
+	m.env.producerConfig.Store(&cfg) // logs that are opened from now on have it
+	for _, l := range m.Logs() {
+		l.mu.Lock()
+		if l.producers != nil {
+			l.producers.Reconfigure(cfg)
+		}
+		l.mu.Unlock()
+	}
+}

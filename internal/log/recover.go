@@ -50,6 +50,13 @@ func (l *Log) finishSwaps(entries []fs.DirEntry) (changed bool, err error) {
 		}
 		valid = append(valid, name)
 	}
+	if len(cleaned) > 0 && len(valid) < len(swaps) {
+		// Without the .cleaned files that tell them for unfinished, .swap files that
+		// came back would be believed.
+		if err := l.env.fs.SyncDir(l.Folder()); err != nil {
+			return true, err
+		}
+	}
 	for _, name := range cleaned {
 		if err := l.removeNamed(name); err != nil {
 			return true, err
@@ -65,39 +72,24 @@ func (l *Log) removeNamed(name string) error {
 // swapIn removes the segments that the .swap files replace and gives these their
 // names.
 func (l *Log) swapIn(entries []fs.DirEntry, swaps []string) error {
-	lowest, highest := int64(1<<63-1), int64(-1)
-	for _, name := range swaps {
-		base, suffix, _ := parseOffsetName(name)
-		if suffix != suffixLog+suffixSwap {
-			continue
-		}
-		end, err := l.endOfFile(name, base)
-		if err != nil {
-			return err
-		}
-		lowest, highest = min(lowest, base), max(highest, end)
+	ranges, err := l.swapRanges(swaps)
+	if err != nil {
+		return err
 	}
 	for _, e := range entries {
-		base, suffix, ok := parseOffsetName(e.Name())
-		if !ok || e.IsDir() || strings.HasSuffix(e.Name(), suffixSwap) || base < lowest || base >= highest {
+		if e.IsDir() || !replaced(e.Name(), ranges) {
 			continue
 		}
-		switch suffix {
-		case suffixLog, suffixIndex, suffixTimeIndex, suffixTxnIndex, suffixSnapshot:
-			l.env.logger.Info("removing a segment file that was compacted", "partition", l.tp.String(), "file", e.Name())
-			if err := l.removeNamed(e.Name()); err != nil {
-				return err
-			}
-		}
-	}
-	for _, name := range swaps {
-		l.env.logger.Info("completing an interrupted swap", "partition", l.tp.String(), "file", name)
-		from := filepath.Join(l.Folder(), name)
-		if err := l.env.fs.Rename(from, strings.TrimSuffix(from, suffixSwap)); err != nil {
+		l.env.logger.Info("removing a segment file that was compacted", "partition", l.tp.String(), "file", e.Name())
+		if err := l.removeNamed(e.Name()); err != nil {
 			return err
 		}
 	}
-	return l.env.fs.SyncDir(l.Folder())
+	// What was removed must not come back beside what takes its place.
+	if err := l.env.fs.SyncDir(l.Folder()); err != nil {
+		return err
+	}
+	return l.finishNames(swaps)
 }
 
 // endOfFile walks a file of batches and returns one past its last offset.

@@ -137,6 +137,11 @@ func (l *Log) largestTimestamp(s *segment) (int64, error) {
 	if s.maxTs >= 0 {
 		return s.maxTs, nil
 	}
+	if s.size() == 0 && s != l.view.Load().active() {
+		// Compaction left nothing of it, so nothing is lost with it; its file is as
+		// young as that compaction.
+		return 0, nil
+	}
 	info, err := l.env.fs.Stat(l.path(s.base, suffixLog))
 	if err != nil {
 		return 0, l.ioError(fmt.Sprintf("looking at segment %d", s.base), err)

@@ -171,6 +171,9 @@ func (l *Log) repair(s *segment) error {
 }
 
 func (l *Log) repairLocked(s *segment) error {
+	if !l.holds(s) {
+		return nil // its files are another segment's by now
+	}
 	l.env.logger.Warn("rebuilding damaged or missing indexes", "partition", l.tp.String(), "segment", s.base, "bytes", s.size())
 	x := newIndexBuilder(s.base, l.cfg.Load().IndexIntervalBytes)
 	err := l.scanSegment(s, 0, s.size(), func(infos []batch.Info) error {
@@ -189,6 +192,12 @@ func (l *Log) repairLocked(s *segment) error {
 	return nil
 }
 
+// holds says whether the segment is still in the list.
+func (l *Log) holds(s *segment) bool {
+	v := l.view.Load()
+	return v.segs[v.floor(s.base)] == s
+}
+
 // repairTxns builds the transaction index of a segment again, from the producer
 // state at its base.
 func (l *Log) repairTxns(s *segment) error {
@@ -196,6 +205,9 @@ func (l *Log) repairTxns(s *segment) error {
 	defer l.mu.Unlock()
 	if err := l.err(); err != nil {
 		return err
+	}
+	if !l.holds(s) {
+		return nil
 	}
 	state, err := l.producersAt(s.base)
 	if err != nil {

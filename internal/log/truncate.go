@@ -28,6 +28,9 @@ func (l *Log) TruncateTo(offset int64) (bool, error) {
 	if hw := l.hw.Load(); offset < hw {
 		l.env.logger.Warn("truncating below the high watermark", "partition", l.tp.String(), "offset", offset, "highWatermark", hw)
 	}
+	if err := l.lowerCleanPoint(offset); err != nil {
+		return false, err
+	}
 	v := l.view.Load()
 	if offset < v.segs[0].base {
 		return true, l.restart(offset)
@@ -216,6 +219,9 @@ func (l *Log) TruncateFullyAndStartAt(offset int64) error {
 	}
 	if offset < 0 {
 		return kafka.OffsetOutOfRange.Errorf("%s: cannot begin at the negative offset %d", l.tp, offset)
+	}
+	if err := l.lowerCleanPoint(offset); err != nil {
+		return err
 	}
 	return l.restart(offset)
 }

@@ -112,6 +112,21 @@ func (l *Log) AbortedTxns(from, upTo int64) ([]AbortedTxn, error) {
 	if err := l.Load(); err != nil {
 		return nil, err
 	}
+	for try := 0; ; try++ {
+		gen := l.gen.Load()
+		if gen%2 == 1 {
+			l.awaitTruncation()
+			continue
+		}
+		list, err := l.abortedTxns(from, upTo)
+		// A segment that was replaced meanwhile has its name taken over by another.
+		if l.gen.Load() == gen || try >= readTries {
+			return list, err
+		}
+	}
+}
+
+func (l *Log) abortedTxns(from, upTo int64) ([]AbortedTxn, error) {
 	var list []AbortedTxn
 	v := l.view.Load()
 	for i := v.floor(from); i < len(v.segs); i++ {

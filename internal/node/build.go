@@ -11,6 +11,7 @@ import (
 	"github.com/gregorhq/gregor/internal/controllerapi"
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/log4j"
+	"github.com/gregorhq/gregor/internal/metadata"
 	"github.com/gregorhq/gregor/internal/publish"
 	"github.com/gregorhq/gregor/internal/quorum/raft"
 	"github.com/gregorhq/gregor/internal/rsm"
@@ -33,25 +34,40 @@ func (n *Node) openQuorum() error {
 		static = append(static, storage.Voter{ID: v.ID, Endpoints: []storage.Endpoint{
 			{Listener: cfg.ControllerListenerNames[0], Host: v.Address.Host, Port: uint16(v.Address.Port)}}})
 	}
+	election := time.Duration(cfg.ControllerQuorumElectionTimeoutMs) * time.Millisecond
+	n.transport = newQuorumTransport(n.rpcOptions("org.apache.kafka.raft.KafkaNetworkChannel", "raft"), 2*election)
 	n.engine, err = raft.Open(raft.Options{
-		NodeID: cfg.NodeID, DirectoryID: n.metadataDirectoryID(),
+		Transport: n.transport, ClusterID: n.logs.ClusterID(), Seed: seed(n.incarnation),
+		BootstrapServers: bootstrapServers(cfg), AutoJoin: cfg.ControllerQuorumAutoJoinEnable,
+		SnapshotMaxBytes: cfg.ControllerQuorumFetchSnapshotMaxBytes,
+		NodeID:           cfg.NodeID, DirectoryID: n.metadataDirectoryID(),
 		FS: n.deps.FS, Clock: n.deps.Clock,
 		Logger: log4j.Named(n.log, "org.apache.kafka.raft.KafkaRaftClient", fmt.Sprintf("RaftManager id=%d", cfg.NodeID)),
 		Log:    l, Dir: dir, StaticVoters: static, LocalEndpoints: voterEndpoints(own),
-		ElectionTimeout: time.Duration(cfg.ControllerQuorumElectionTimeoutMs) * time.Millisecond,
+		ElectionTimeout: election,
 		RetentionBytes:  cfg.MetadataMaxRetentionBytes,
 		RetentionMs:     cfg.MetadataMaxRetentionMs,
 	})
 	if err != nil {
 		return fmt.Errorf("opening the metadata quorum in %s: %w", dir, err)
 	}
+	n.meta = n.engine
 	return nil
+}
+
+// bootstrapServers is controller.quorum.bootstrap.servers.
+func bootstrapServers(cfg *config.Broker) []storage.Endpoint {
+	var out []storage.Endpoint
+	for _, s := range cfg.BootstrapServers {
+		out = append(out, storage.Endpoint{Listener: cfg.ControllerListenerNames[0], Host: s.Host, Port: uint16(s.Port)})
+	}
+	return out
 }
 
 // build connects the parts that own no files.
 func (n *Node) build() {
 	cfg := n.static
-	n.snapshots = publish.NewSnapshots(n.engine, n.deps.Clock,
+	n.snapshots = publish.NewSnapshots(n.meta, n.deps.Clock,
 		log4j.Named(n.log, "org.apache.kafka.image.publisher.SnapshotGenerator", fmt.Sprintf("SnapshotGenerator id=%d", cfg.NodeID)),
 		cfg.MetadataLogMaxRecordBytesBetweenSnapshots, time.Duration(cfg.MetadataLogMaxSnapshotIntervalMs)*time.Millisecond)
 	publishers := []publish.Publisher{dynamicConfig{n}}
@@ -59,23 +75,27 @@ func (n *Node) build() {
 		// Coordinators follow the partitions that they live in.
 		publishers = append(publishers, replicas{n.replicas}, groups{n.groups}, transactions{n.transactions})
 	}
+	if n.is(roleController) {
+		n.deaths = newDeathwatch(n)
+		publishers = append(publishers, n.deaths)
+	}
 	publishers = append(publishers, n.snapshots)
 	n.loader = publish.New(
 		log4j.Named(n.log, "org.apache.kafka.image.loader.MetadataLoader", fmt.Sprintf("MetadataLoader id=%d", cfg.NodeID)),
 		n.fail, publishers...)
-	n.controller = rsm.New(rsm.Config{
-		Machine: n.machineConfig(), Engine: n.engine, Clock: n.deps.Clock,
-		Logger:          log4j.Named(n.log, "org.apache.kafka.controller.QuorumController", fmt.Sprintf("QuorumController id=%d", cfg.NodeID)),
-		Seed:            seed(n.incarnation),
-		MaxIdleInterval: time.Duration(cfg.MetadataMaxIdleIntervalMs) * time.Millisecond,
-		OnFatal:         n.fail,
-	})
-	// The controller comes first: when a broker sees a change in its image, the
-	// controller has it in its own.
-	n.engine.Register(n.controller)
-	n.engine.Register(n.loader)
+	if n.is(roleController) {
+		n.controller = n.newController()
+		// The controller comes first: when a broker sees a change in its image, the
+		// controller has it in its own.
+		n.meta.Register(n.controller)
+	}
+	n.meta.Register(n.loader)
+	n.meta.Register(leaderNews{n})
+	n.newChannels()
 	if n.is(roleBroker) {
 		n.lifecycle = newLifecycle(n)
+		// An image from before this run may lack what others have decided since.
+		n.loader.Gate = n.registeredIn
 	}
 	n.scheduler = newScheduler(n)
 	n.connectDoors()
@@ -86,6 +106,24 @@ func (n *Node) build() {
 	for _, d := range offline {
 		n.handleOffline(d)
 	}
+}
+
+// newController makes this node's controller, a stand-by until the quorum elects it.
+func (n *Node) newController() *rsm.Controller {
+	cfg := n.static
+	return rsm.New(rsm.Config{
+		Machine: n.machineConfig(), Engine: n.engine, Clock: n.deps.Clock,
+		Logger:          log4j.Named(n.log, "org.apache.kafka.controller.QuorumController", fmt.Sprintf("QuorumController id=%d", cfg.NodeID)),
+		Seed:            seed(n.incarnation),
+		MaxIdleInterval: time.Duration(cfg.MetadataMaxIdleIntervalMs) * time.Millisecond,
+		OnFatal:         n.fail,
+	})
+}
+
+// registeredIn says whether an image has this run of the broker.
+func (n *Node) registeredIn(img *metadata.Image) bool {
+	b := img.Broker(int32(n.static.NodeID))
+	return b != nil && b.IncarnationID == n.incarnation
 }
 
 // machineConfig is what the controller is told. The bootstrap records are read by
@@ -130,12 +168,14 @@ func (n *Node) connectDoors() {
 	b := n.broker
 	b.ClusterID = n.logs.ClusterID()
 	b.Image, b.WaitFor = n.loader.Current, n.loader.WaitFor
-	b.Controller = n.controller
-	b.Quorum = n.engine
+	b.Controller = n.channels.forwarding
+	b.Quorum = n.meta
+	n.peers.n = n
+	b.Peers = n.peers.get
 	c := n.ctlAPI
 	c.ClusterID = n.logs.ClusterID()
-	c.Controller = n.controller
-	c.Image, c.Leader, c.KRaftVersion = n.loader.Current, n.engine.Leader, n.engine.KRaftVersion
+	c.Controller, c.Quorum = n.controller, n.engine
+	c.Image, c.Leader, c.KRaftVersion = n.loader.Current, n.meta.Leader, n.meta.KRaftVersion
 }
 
 // seed makes a seed of an id that differs in every run.

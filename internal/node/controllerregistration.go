@@ -49,7 +49,7 @@ func (n *Node) registerControllerOnce(ctx context.Context) error {
 		k.Name, k.MinSupportedVersion, k.MaxSupportedVersion = f.Name, f.Min, f.Max
 		req.Features = append(req.Features, k)
 	}
-	reply, err := n.controller.Do(ctx, brokerPrincipal, req)
+	reply, err := n.channels.heartbeats.Do(ctx, brokerPrincipal, req)
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ func (p transactions) Publish(u publish.Update) { p.c.Apply(u.Delta, u.New) }
 func (n *Node) newPartitions() {
 	cfg := n.static
 	n.replicas = replica.New(replica.Options{
-		NodeID: cfg.NodeID, Logs: n.logs, Clock: n.deps.Clock, Wheel: n.wheel, Config: cfg,
+		NodeID: cfg.NodeID, Logs: n.logs, Clock: n.deps.Clock, Wheel: n.wheel, Config: cfg, Cluster: n.cluster(),
 		Logger: log4j.Named(n.log, "kafka.server.ReplicaManager", fmt.Sprintf("ReplicaManager broker=%d", cfg.NodeID)),
 	})
 	b := n.broker
@@ -52,6 +52,7 @@ func (n *Node) newPartitions() {
 	t.Logger = log4j.Named(n.log, "kafka.coordinator.transaction.TransactionCoordinator", fmt.Sprintf("TransactionCoordinator id=%d", cfg.NodeID))
 	n.transactions = rsm.NewCoordinator(t)
 	b.Transactions = n.transactions
+	n.cleaner = n.newCleaner()
 }
 
 // newGroups makes the group coordinator. Its shards come with the first image.
@@ -61,17 +62,25 @@ func (n *Node) newGroups() *rsm.Coordinator[*group.Machine] {
 		Topic: kafka.OffsetsTopic, NodeID: cfg.NodeID, Replicas: n.replicas, Clock: n.deps.Clock, Wheel: n.wheel,
 		Logger:         log4j.Named(n.log, "org.apache.kafka.coordinator.group.GroupCoordinatorService", fmt.Sprintf("GroupCoordinator id=%d", cfg.NodeID)),
 		New:            func(int32) *group.Machine { return group.New(n.groupConfig(n.config.Load())) },
-		Image:          groupsImage,
+		Image:          n.groupsImage,
 		CommitTimeout:  time.Duration(cfg.OffsetsCommitTimeoutMs) * time.Millisecond,
 		LoadBufferSize: cfg.OffsetsLoadBufferSize,
 		Codec:          batch.Codec(cfg.OffsetsTopicCompressionCodec),
 	})
 }
 
-// groupsImage has the offsets of deleted topics removed.
-func groupsImage(m *group.Machine, delta *metadata.Delta, _ *metadata.Image, _ int64) coord.Outcome {
+// groupsImage tells a machine of a new image: the configuration may have changed, and the
+// offsets of deleted topics are removed. Those that were deleted while nobody coordinated
+// the partition are found once, in the first image that has this run of the broker: what
+// the log holds was committed under images that are not newer.
+func (n *Node) groupsImage(m *group.Machine, delta *metadata.Delta, img *metadata.Image, _ int64) coord.Outcome {
+	m.Configure(n.groupConfig(n.config.Load()))
+	var o coord.Outcome
+	if b := img.Broker(int32(n.static.NodeID)); b != nil && b.IncarnationID == n.incarnation {
+		o = m.RemoveOrphans(img)
+	}
 	if delta == nil {
-		return coord.Outcome{}
+		return o
 	}
 	var deleted map[string]kafka.TopicID
 	for t := range delta.DeletedTopics() {
@@ -81,9 +90,11 @@ func groupsImage(m *group.Machine, delta *metadata.Delta, _ *metadata.Image, _ i
 		deleted[t.Name] = t.ID
 	}
 	if deleted == nil {
-		return coord.Outcome{}
+		return o
 	}
-	return m.TopicsDeleted(deleted)
+	gone := m.TopicsDeleted(deleted)
+	gone.Records = append(o.Records, gone.Records...) // what is in both is removed twice
+	return gone
 }
 
 // groupConfig is what the machine of a partition works with.
@@ -103,6 +114,10 @@ func (n *Node) groupConfig(cfg *config.Broker) group.Config {
 		ConsumerSessionTimeoutMs:     int32(cfg.GroupConsumerSessionTimeoutMs),
 		ConsumerHeartbeatIntervalMs:  int32(cfg.GroupConsumerHeartbeatIntervalMs),
 		ConsumerAssignmentIntervalMs: int32(cfg.GroupConsumerAssignmentIntervalMs),
+
+		ConsumerSessionTimeouts:     group.Range{Min: cfg.GroupConsumerMinSessionTimeoutMs, Max: cfg.GroupConsumerMaxSessionTimeoutMs},
+		ConsumerHeartbeatIntervals:  group.Range{Min: cfg.GroupConsumerMinHeartbeatIntervalMs, Max: cfg.GroupConsumerMaxHeartbeatIntervalMs},
+		ConsumerAssignmentIntervals: group.Range{Min: cfg.GroupConsumerMinAssignmentIntervalMs, Max: cfg.GroupConsumerMaxAssignmentIntervalMs},
 
 		Image:  func() *metadata.Image { return n.loader.Current() },
 		Random: randomBytes,

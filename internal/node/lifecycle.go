@@ -33,7 +33,7 @@ const (
 )
 
 // lifecycle registers the broker with the controller and keeps it alive by
-// heartbeats. One goroutine, begun by start and ended by close, talks to the
+// heartbeats, at the active controller of the time. One goroutine, begun by start and ended by close, talks to the
 // controller.
 type lifecycle struct {
 	n   *Node
@@ -47,13 +47,13 @@ type lifecycle struct {
 
 	mu sync.Mutex
 	// The fields below are guarded by mu.
-	state      brokerState
-	epoch      int64 // the broker epoch, -1 before the registration
-	ready      bool  // may be unfenced
-	offline    []kafka.UUID
-	registered chan struct{} // closed when registered for the first time
-	running    chan struct{} // closed when unfenced for the first time
-	mayLeave   chan struct{} // closed when the controller lets the broker go
+	state    brokerState
+	epoch    int64 // the broker epoch, -1 before the registration
+	ready    bool  // may be unfenced
+	offline  []kafka.UUID
+	caughtUp chan struct{} // closed when the image has the registration
+	running  chan struct{} // closed when unfenced for the first time
+	mayLeave chan struct{} // closed when the controller lets the broker go
 }
 
 func newLifecycle(n *Node) *lifecycle {
@@ -61,7 +61,7 @@ func newLifecycle(n *Node) *lifecycle {
 		n: n, state: stateNotRunning, epoch: -1,
 		log:  log4j.Named(n.log, "kafka.server.BrokerLifecycleManager", fmt.Sprintf("BrokerLifecycleManager id=%d", n.static.NodeID)),
 		done: make(chan struct{}), kick: make(chan struct{}, 1),
-		registered: make(chan struct{}), running: make(chan struct{}), mayLeave: make(chan struct{}),
+		caughtUp: make(chan struct{}), running: make(chan struct{}), mayLeave: make(chan struct{}),
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	return l
@@ -179,7 +179,7 @@ func (l *lifecycle) registerOnce() error {
 	}
 	ctx, cancel := l.timeout()
 	defer cancel()
-	reply, err := l.n.controller.Do(ctx, brokerPrincipal, req)
+	reply, err := l.n.channels.heartbeats.Do(ctx, brokerPrincipal, req)
 	if err != nil {
 		return err
 	}
@@ -191,13 +191,9 @@ func (l *lifecycle) registerOnce() error {
 		return err
 	}
 	l.mu.Lock()
-	first := l.epoch < 0
 	l.epoch = resp.BrokerEpoch
 	l.mu.Unlock()
 	l.log.Info(fmt.Sprintf("Successfully registered broker %d with broker epoch %d", req.BrokerID, resp.BrokerEpoch))
-	if first {
-		close(l.registered)
-	}
 	return nil
 }
 
@@ -242,6 +238,10 @@ func (l *lifecycle) heartbeat() time.Duration {
 	req := kmsg.NewPtrBrokerHeartbeatRequest()
 	req.SetVersion(req.MaxVersion())
 	l.mu.Lock()
+	if l.state == stateShuttingDown {
+		l.mu.Unlock()
+		return 0 // a heartbeat would ask for the broker to be unfenced again
+	}
 	req.BrokerID, req.BrokerEpoch = int32(l.n.static.NodeID), l.epoch
 	req.WantFence = !l.ready
 	req.WantShutdown = l.state == statePendingControlledShutdown
@@ -260,7 +260,7 @@ func (l *lifecycle) heartbeat() time.Duration {
 	}
 	ctx, cancel := l.timeout()
 	defer cancel()
-	reply, err := l.n.controller.Do(ctx, brokerPrincipal, req)
+	reply, err := l.n.channels.heartbeats.Do(ctx, brokerPrincipal, req)
 	if err == nil {
 		resp := reply.Response.(*kmsg.BrokerHeartbeatResponse)
 		if code := kafka.CodeForNum(resp.ErrorCode); code != nil {
@@ -292,6 +292,7 @@ func (l *lifecycle) heartbeatDone(resp *kmsg.BrokerHeartbeatResponse) time.Durat
 		}
 		l.log.Info("The broker has caught up. Transitioning from STARTING to RECOVERY.")
 		l.state = stateRecovery
+		close(l.caughtUp)
 		if resp.IsFenced {
 			return minBackoff
 		}
@@ -317,16 +318,27 @@ func (l *lifecycle) heartbeatDone(resp *kmsg.BrokerHeartbeatResponse) time.Durat
 	return 0
 }
 
-// waitRegistered blocks until the broker is registered.
-func (l *lifecycle) waitRegistered(ctx context.Context) error { return l.wait(ctx, l.registered) }
+// waitCaughtUp blocks until the broker is registered and its image has that.
+func (l *lifecycle) waitCaughtUp(ctx context.Context) error { return l.wait(ctx, l.caughtUp) }
 
-// unfence lets the broker be unfenced and blocks until it is.
+// unfence lets the broker be unfenced and blocks until its own image says that it is.
 func (l *lifecycle) unfence(ctx context.Context) error {
 	l.mu.Lock()
 	l.ready = true
 	l.mu.Unlock()
 	l.heartbeatNow()
-	return l.wait(ctx, l.running)
+	if err := l.wait(ctx, l.running); err != nil {
+		return err
+	}
+	for {
+		img := l.n.loader.Current()
+		if b := img.Broker(int32(l.n.static.NodeID)); b != nil && !b.Fenced {
+			return nil
+		}
+		if err := l.n.loader.WaitFor(ctx, img.EndOffset()+1); err != nil {
+			return err
+		}
+	}
 }
 
 func (l *lifecycle) wait(ctx context.Context, ch <-chan struct{}) error {

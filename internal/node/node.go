@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/gregorhq/gregor/internal/brokerapi"
+	"github.com/gregorhq/gregor/internal/cleaner"
 	"github.com/gregorhq/gregor/internal/clock"
 	"github.com/gregorhq/gregor/internal/config"
 	"github.com/gregorhq/gregor/internal/controllerapi"
@@ -19,6 +20,7 @@ import (
 	"github.com/gregorhq/gregor/internal/log4j"
 	"github.com/gregorhq/gregor/internal/netx"
 	"github.com/gregorhq/gregor/internal/publish"
+	"github.com/gregorhq/gregor/internal/quorum"
 	"github.com/gregorhq/gregor/internal/quorum/raft"
 	"github.com/gregorhq/gregor/internal/records"
 	"github.com/gregorhq/gregor/internal/replica"
@@ -53,10 +55,17 @@ type Node struct {
 	config atomic.Pointer[config.Broker]
 	log    *slog.Logger
 
-	wheel      *clock.Wheel
-	logs       *log.Manager
-	engine     *raft.Engine
-	controller *rsm.Controller
+	wheel *clock.Wheel
+	logs  *log.Manager
+	// meta is the metadata log as this node has it; with the controller role it is
+	// engine.
+	meta       quorum.Log
+	engine     *raft.Engine    // nil without the controller role
+	controller *rsm.Controller // nil without the controller role
+	transport  *quorumTransport
+	channels   channels
+	deaths     *deathwatch // nil without the controller role
+	peers      peers
 	loader     *publish.Loader
 	snapshots  *publish.Snapshots
 	replicas   *replica.Manager // nil without the broker role
@@ -66,7 +75,8 @@ type Node struct {
 	server       *server.Server
 	broker       *brokerapi.API
 	ctlAPI       *controllerapi.API
-	lifecycle    *lifecycle // nil without the broker role
+	lifecycle    *lifecycle       // nil without the broker role
+	cleaner      *cleaner.Cleaner // nil without the broker role
 	scheduler    *scheduler
 
 	// bootstrap are the records of bootstrap.checkpoint.
@@ -81,6 +91,7 @@ type Node struct {
 	offline []offlineDir // directories that failed before build; guarded by mu
 	built   bool         // guarded by mu
 	started bool         // guarded by mu
+	drained bool         // guarded by mu
 	closed  bool         // guarded by mu
 	failure error        // guarded by mu
 	done    chan struct{}
@@ -163,23 +174,26 @@ func (n *Node) Start(ctx context.Context) error {
 	defer cancel()
 	n.wheel.Start()
 	n.loader.Start()
-	n.controller.Start()
-	if err := n.engine.Start(); err != nil {
+	if n.controller != nil {
+		n.controller.Start()
+	}
+	if err := n.meta.Start(); err != nil {
 		return err
 	}
 	go n.watch()
-	if err := n.server.Serve(n.listenerNames(true)...); err != nil {
-		return fmt.Errorf("serving the controller listeners: %w", err)
-	}
-	if err := n.controller.WaitActive(ctx); err != nil {
-		return n.orFailure(err)
+	if n.is(roleController) {
+		if err := n.server.Serve(n.listenerNames(true)...); err != nil {
+			return fmt.Errorf("serving the controller listeners: %w", err)
+		}
 	}
 	n.scheduler.start()
-	if err := n.registerController(ctx); err != nil {
-		return n.orFailure(err)
-	}
 	if n.is(roleBroker) {
 		if err := n.startBroker(ctx); err != nil {
+			return n.orFailure(err)
+		}
+	}
+	if n.is(roleController) {
+		if err := n.registerController(ctx); err != nil {
 			return n.orFailure(err)
 		}
 	}
@@ -193,9 +207,10 @@ func (n *Node) Start(ctx context.Context) error {
 // startBroker registers the broker, serves its listeners, and has it unfenced.
 func (n *Node) startBroker(ctx context.Context) error {
 	n.lifecycle.start()
-	if err := n.lifecycle.waitRegistered(ctx); err != nil {
+	if err := n.lifecycle.waitCaughtUp(ctx); err != nil {
 		return err
 	}
+	n.cleaner.Start()
 	if err := n.server.Serve(n.listenerNames(false)...); err != nil {
 		return fmt.Errorf("serving the listeners: %w", err)
 	}
@@ -222,8 +237,8 @@ func (n *Node) orFailure(err error) error {
 // watch ends the node when the quorum cannot go on.
 func (n *Node) watch() {
 	select {
-	case <-n.engine.Failed():
-		n.fail(fmt.Errorf("the metadata log failed: %w", n.engine.Err()))
+	case <-n.meta.Failed():
+		n.fail(fmt.Errorf("the metadata log failed: %w", n.meta.Err()))
 	case <-n.stopping.Done():
 	}
 }
@@ -260,60 +275,4 @@ func (n *Node) Addr(listener string) string {
 		return l.BoundAddr().String()
 	}
 	return ""
-}
-
-// Close stops the node. A broker first moves its leaders elsewhere as long as ctx
-// allows; everything written is flushed and the directories are marked as cleanly
-// shut down.
-func (n *Node) Close(ctx context.Context) error {
-	n.mu.Lock()
-	if n.closed {
-		n.mu.Unlock()
-		return nil
-	}
-	n.closed = true
-	started, failed := n.started, n.failure != nil
-	n.mu.Unlock()
-	var errs []error
-	keep := func(err error) { errs = append(errs, err) }
-	epoch := int64(-1)
-	if n.lifecycle != nil && started {
-		if !failed {
-			n.lifecycle.controlledShutdown(ctx)
-		}
-		epoch = n.lifecycle.brokerEpoch()
-	}
-	if n.groups != nil {
-		// Requests that wait for a coordinator would hold their connections open.
-		n.transactions.Close()
-		n.groups.Close()
-	}
-	keep(n.server.Stop(ctx))
-	n.cancel(errStopping)
-	if n.is(roleBroker) {
-		n.broker.Close()
-	}
-	if n.lifecycle != nil {
-		n.lifecycle.close()
-	}
-	n.scheduler.close()
-	// The engine ends first: its listeners must be there as long as it delivers.
-	keep(n.engine.Close())
-	n.controller.Close()
-	n.snapshots.Close()
-	n.loader.Close()
-	if n.replicas != nil {
-		n.replicas.Close()
-	}
-	if started {
-		n.wheel.Stop()
-	}
-	if failed {
-		// What is in memory may contradict what the quorum says; recovery decides.
-		n.logs.Abort()
-	} else {
-		keep(n.logs.Close(epoch))
-	}
-	n.log.Info("shut down completed")
-	return errors.Join(errs...)
 }

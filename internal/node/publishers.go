@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/gregorhq/gregor/internal/cleaner"
 	"github.com/gregorhq/gregor/internal/config"
 	"github.com/gregorhq/gregor/internal/metadata"
 	"github.com/gregorhq/gregor/internal/publish"
@@ -36,8 +37,10 @@ func (p dynamicConfig) Publish(u publish.Update) {
 	next, warnings := p.n.static.WithDynamic(perBroker, clusterWide)
 	p.n.warn(warnings)
 	p.n.config.Store(next)
+	p.n.logs.ReconfigureProducers(next.ProducerIDExpirationMs, next.TransactionPartitionVerificationEnable)
 	if p.n.replicas != nil {
 		p.n.replicas.Reconfigure(next)
+		p.n.cleaner.Reconfigure(cleaner.FromBroker(next))
 	}
 	p.n.log.Info("the dynamic configuration of this broker changed", "brokerConfigs", len(perBroker), "clusterConfigs", len(clusterWide))
 }

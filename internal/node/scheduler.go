@@ -36,7 +36,11 @@ func newScheduler(n *Node) *scheduler {
 			n.log.Error("periodic work failed", "task", what, "error", err)
 		}
 	}
-	s.add(cfg.LogRetentionCheckIntervalMs, first, func() { n.logs.DeleteOldSegments() })
+	s.add(cfg.LogRetentionCheckIntervalMs, first, func() {
+		if n.configsKnown() {
+			n.logs.DeleteOldSegments()
+		}
+	})
 	s.add(cfg.LogFlushSchedulerIntervalMs, first, func() { n.logs.FlushDirtyLogs() })
 	s.add(cfg.LogFlushOffsetCheckpointIntervalMs, first, func() {
 		report("recovery-point-offset-checkpoint", n.logs.CheckpointRecoveryPoints())

@@ -46,8 +46,15 @@ type Publisher interface {
 //
 // Nothing is published before the loader has caught up: until it knows a leader
 // and has applied what was committed before, publishers would act on a state of
-// the past, and take what they find in their directories for strays.
+// the past, and take what they find in their directories for strays. A node that
+// follows the log cannot tell by the log alone how much of it was committed; Gate
+// tells it by what the state must hold.
 type Loader struct {
+	// Gate says whether the state is new enough to be published; nil takes every one
+	// as soon as a leader is known. It runs on the loader's goroutine until it has said
+	// yes once, and is set before Start.
+	Gate func(*metadata.Image) bool
+
 	log *slog.Logger
 	// onFatal is called when the log cannot be applied.
 	onFatal    func(error)
@@ -206,10 +213,7 @@ func (l *Loader) apply(it item) error {
 	switch {
 	case it.leader != nil:
 		l.leader.Store(it.leader)
-		if !l.publishing && it.leader.Leader != kafka.NoNode {
-			l.publishing = true
-			l.publish(&metadata.Change{Old: metadata.Empty(), New: l.state.Image()}, true)
-		}
+		l.tryGate()
 		return nil
 	case it.snapshot != nil:
 		c, err := l.state.LoadSnapshot(it.at, it.snapshot)
@@ -253,9 +257,20 @@ func (l *Loader) gather(first *quorum.Batch) (batches []metadata.Batch, next ite
 	return batches, item{}, false
 }
 
+// tryGate publishes for the first time when the state is new enough.
+func (l *Loader) tryGate() {
+	img := l.state.Image()
+	if l.publishing || l.Leader().Leader == kafka.NoNode || l.Gate != nil && !l.Gate(img) {
+		return
+	}
+	l.publishing = true
+	l.publish(&metadata.Change{Old: metadata.Empty(), New: img}, true)
+}
+
 // publish calls the publishers, stores the image and wakes who waits for it.
 func (l *Loader) publish(c *metadata.Change, snapshot bool) {
 	if !l.publishing {
+		l.tryGate()
 		return
 	}
 	u := Update{Old: c.Old, New: c.New, Delta: c.Delta, Snapshot: snapshot, Bytes: l.bytes, Leader: l.Leader()}

@@ -252,3 +252,23 @@ func TestSnapshotsByBytesAndTime(t *testing.T) {
 	commit()
 	none("after Close")
 }
+
+// A state that the gate refuses is kept back, with all that comes after it, until one
+// passes; that one is published as a whole.
+func TestGateKeepsBackOldStates(t *testing.T) {
+	l, a, _ := newSpied(t)
+	l.Gate = func(img *metadata.Image) bool { return img.Topic("now") != nil }
+	l.Start()
+	defer l.Close()
+	l.HandleLeaderChange(quorum.LeaderAndEpoch{Leader: 1, Epoch: 1})
+	for _, b := range []*quorum.Batch{batchAt(0, topic("old", 1)), batchAt(1, topic("now", 2)), batchAt(2, topic("later", 3))} {
+		if err := l.HandleCommit(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wait(t, l, 3)
+	first := a.updates[0]
+	if first.Delta != nil || first.New.Topic("old") == nil || first.New.Topic("now") == nil {
+		t.Errorf("first update %+v", first)
+	}
+}

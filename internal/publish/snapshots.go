@@ -17,7 +17,7 @@ import (
 // written since the last one, or enough time has passed. The writing happens on a
 // goroutine of its own, one at a time; Close waits for it.
 type Snapshots struct {
-	engine quorum.Engine
+	engine quorum.Log
 	clock  clock.Clock
 	log    *slog.Logger
 	// maxBytes is metadata.log.max.record.bytes.between.snapshots, maxInterval
@@ -37,7 +37,7 @@ type Snapshots struct {
 }
 
 // NewSnapshots returns the publisher.
-func NewSnapshots(engine quorum.Engine, c clock.Clock, log *slog.Logger, maxBytes int64, maxInterval time.Duration) *Snapshots {
+func NewSnapshots(engine quorum.Log, c clock.Clock, log *slog.Logger, maxBytes int64, maxInterval time.Duration) *Snapshots {
 	s := &Snapshots{engine: engine, clock: c, log: log, maxBytes: maxBytes, maxInterval: maxInterval, last: c.Now(), stop: make(chan struct{})}
 	s.written = sync.NewCond(&s.mu)
 	return s

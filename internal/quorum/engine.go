@@ -59,13 +59,50 @@ type Status struct {
 	KRaftVersion  int16
 }
 
-// Engine replicates the metadata log. Its methods may be called from any
-// goroutine.
-type Engine interface {
+// Log is what every node knows the metadata log by: voters have it from their
+// engine, nodes without the controller role from the observer. Its methods may be
+// called from any goroutine.
+type Log interface {
 	// Register adds a listener; it must be called before Start. The engine first
 	// gives the listener the newest snapshot, if there is one with records, and then
 	// every committed batch after it.
 	Register(l Listener)
+
+	// CreateSnapshot returns a writer for the snapshot of everything below
+	// id.EndOffset, which must be committed. It returns nil when there is such a
+	// snapshot or a newer one, or when no batch begins there. SnapshotDone must be
+	// called after Freeze.
+	CreateSnapshot(id storage.SnapshotID, lastAppendTimeMs int64) (*storage.SnapshotWriter, error)
+	// SnapshotDone tells that the snapshot is in place, so that what is older may be
+	// deleted by the retention of the log.
+	SnapshotDone(id storage.SnapshotID)
+
+	// Leader says who leads as far as this node knows.
+	Leader() LeaderAndEpoch
+	// LeaderEndpoints is Leader with the leader's controller listeners, which are
+	// empty when they are not known.
+	LeaderEndpoints() (LeaderAndEpoch, []storage.Endpoint)
+	// HighWatermark is the end of the committed log.
+	HighWatermark() kafka.Offset
+	// KRaftVersion is the kraft.version in force.
+	KRaftVersion() int16
+	// Describe returns the data of DescribeQuorum.
+	Describe() Status
+	// Failed is closed when the engine has stopped for good because its log or a
+	// listener failed; Err then says why.
+	Failed() <-chan struct{}
+	Err() error
+
+	// Start runs the engine's goroutine; Close stops it, after the listeners have
+	// returned. The metadata log itself belongs to the caller.
+	Start() error
+	Close() error
+}
+
+// Engine is the Log of a voter, which may lead. Its methods may be called from any
+// goroutine.
+type Engine interface {
+	Log
 
 	// Propose appends recs as one batch if this node leads in the given epoch, and
 	// returns the batch's last offset. It does not wait: the batch is committed when
@@ -79,8 +116,6 @@ type Engine interface {
 	// in the epoch, and the log end otherwise.
 	NextOffset(epoch kafka.LeaderEpoch) kafka.Offset
 
-	// KRaftVersion is the kraft.version in force.
-	KRaftVersion() int16
 	// UpgradeKRaftVersion appends the records that make version the kraft.version,
 	// under the rules of Propose, and returns the last one's offset. The error is
 	// InvalidUpdateVersion when the quorum cannot go there.
@@ -89,29 +124,4 @@ type Engine interface {
 	// Resign gives up leadership of the epoch, for a leader that can no longer do
 	// its work. It does nothing when this node does not lead in that epoch.
 	Resign(epoch kafka.LeaderEpoch)
-
-	// CreateSnapshot returns a writer for the snapshot of everything below
-	// id.EndOffset, which must be committed. It returns nil when there is such a
-	// snapshot or a newer one, or when no batch begins there. SnapshotDone must be
-	// called after Freeze.
-	CreateSnapshot(id storage.SnapshotID, lastAppendTimeMs int64) (*storage.SnapshotWriter, error)
-	// SnapshotDone tells that the snapshot is in place, so that what is older may be
-	// deleted by the retention of the log.
-	SnapshotDone(id storage.SnapshotID)
-
-	// Leader says who leads as far as this node knows.
-	Leader() LeaderAndEpoch
-	// HighWatermark is the end of the committed log.
-	HighWatermark() kafka.Offset
-	// Describe returns the data of DescribeQuorum.
-	Describe() Status
-	// Failed is closed when the engine has stopped for good because its log or a
-	// listener failed; Err then says why.
-	Failed() <-chan struct{}
-	Err() error
-
-	// Start runs the engine's goroutine; Close stops it, after the listeners have
-	// returned. The log itself belongs to the caller.
-	Start() error
-	Close() error
 }

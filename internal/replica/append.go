@@ -170,6 +170,9 @@ func (p *Partition) grown(v *view, end int64, a *Appender) {
 	} else {
 		p.flushed, p.flushTarget = end, end
 	}
+	if !p.watched && len(p.leader.Followers()) > 0 {
+		defer p.watch()
+	}
 	if p.leader.LocalEnd(end, p.flushed, a.NowMs, p.m) {
 		p.advanced(&a.wakes)
 	} else if p.fetches.first != nil {

@@ -50,6 +50,11 @@ func (m *Manager) Reconfigure(cfg *config.Broker) {
 	defer m.mu.Unlock()
 	m.config, m.defaults = cfg, nil
 	m.maxLagMs.Store(cfg.ReplicaLagTimeMaxMs)
+	old := m.settings.Swap(deriveSettings(cfg))
+	m.throttles.configure(m, cfg)
+	if old.fetchers != m.settings.Load().fetchers {
+		m.All(m.updateFetcher)
+	}
 	if img := m.image.Load(); img != nil {
 		m.table.all(func(e *topicEntry) { m.reconfigureTopic(img, e) })
 	}
@@ -142,6 +147,7 @@ func (m *Manager) applyPartition(p *Partition, reg *metadata.Partition, cfg *top
 	if !leads {
 		m.countLeader(p, false)
 		p.follow(reg.Leader, reg.LeaderEpoch, cfg, &m.wakes)
+		m.updateFetcher(p)
 		m.wakes.run()
 		return
 	}
@@ -154,6 +160,7 @@ func (m *Manager) applyPartition(p *Partition, reg *metadata.Partition, cfg *top
 		m.Stats.OfflineReplicaCount.Add(1)
 		p.close(kafka.KafkaStorageError, &m.wakes)
 	}
+	m.updateFetcher(p)
 	m.wakes.run()
 	if is := p.IsLeader(); is && !was {
 		m.Stats.LeaderCount.Add(1)
@@ -185,6 +192,7 @@ func (m *Manager) dropPartition(p *Partition, code *kafka.Code) {
 	m.Stats.PartitionCount.Add(-1)
 	offline := p.Log() == nil
 	p.close(code, &m.wakes)
+	m.updateFetcher(p)
 	m.wakes.run()
 	if offline {
 		m.Stats.OfflineReplicaCount.Add(-1)
@@ -260,7 +268,11 @@ func (m *Manager) deriveConfig(topic string, overrides map[string]string) *topic
 			m.logger.Error("broker configuration gives no topic defaults", "error", err)
 		}
 	}
-	return &topicConfig{Topic: t, batch: batchConfig(&t)}
+	return &topicConfig{
+		Topic: t, batch: batchConfig(&t),
+		leaderThrottled:   parseThrottled(t.LeaderReplicationThrottledReplicas),
+		followerThrottled: parseThrottled(t.FollowerReplicationThrottledReplicas),
+	}
 }
 
 // batchConfig is the part of a topic's configuration that judges records.

@@ -36,6 +36,9 @@ type FetchPart struct {
 	CurrentLeaderEpoch kafka.LeaderEpoch // NoEpoch for none
 	LastFetchedEpoch   kafka.LeaderEpoch // NoEpoch for none
 
+	// Preferred is the replica to read from instead, NoReplica for none (KIP-392). Then
+	// there are no records.
+	Preferred int32
 	// Err is the outcome. Offsets are -1 when they are not known.
 	Err              error
 	Data             log.Data
@@ -72,6 +75,12 @@ type FetchOp struct {
 	Isolation   Isolation
 	// OnlyLeader refuses to read from a follower.
 	OnlyLeader bool
+	// Rack and Listener are the consumer's: with a replica selector the leader may send
+	// it to a replica nearby.
+	Rack, Listener string
+	// throttled says that the rate of throttled replicas is exceeded: those outside of
+	// the ISR get no records. Start sets it.
+	throttled bool
 
 	m     *Manager
 	state atomic.Int32
@@ -105,13 +114,22 @@ func (op *FetchOp) Start(m *Manager) {
 	op.m = m
 	op.holds.Store(1)
 	op.timed, op.parked = false, false
+	op.throttled = op.FromFollower() && m.throttles.leader.excess() > 0
 	size, final := op.read(true)
 	if final || op.MaxWait <= 0 || size >= op.MinBytes || len(op.Parts) == 0 {
-		op.Owner.Fetched(op)
+		op.answer()
 		return
 	}
 	op.ReleaseData()
 	op.park(size)
+}
+
+// answer hands what was read to the owner.
+func (op *FetchOp) answer() {
+	if op.FromFollower() {
+		op.m.throttles.served(op)
+	}
+	op.Owner.Fetched(op)
 }
 
 // read reads all partitions and returns the size found. final says that the answer
@@ -128,7 +146,7 @@ func (op *FetchOp) read(first bool) (size int, final bool) {
 		}
 		op.m.Stats.TotalFetchRequests.Add(1)
 		part.P.readPart(op, part, min(limit, part.MaxBytes), minOne, first)
-		if part.Err != nil || part.DivergingEpoch != kafka.NoEpoch {
+		if part.Err != nil || part.DivergingEpoch != kafka.NoEpoch || part.Preferred != NoReplica {
 			final = true
 		}
 		if n := part.Data.Size; n > 0 {
@@ -146,6 +164,7 @@ func (part *FetchPart) unknown(err error) {
 	part.Data = log.Data{}
 	part.HighWatermark, part.LastStableOffset, part.LogStartOffset = -1, -1, -1
 	part.DivergingEpoch, part.DivergingEnd = kafka.NoEpoch, -1
+	part.Preferred = NoReplica
 	part.Aborted = nil
 }
 
@@ -189,7 +208,17 @@ func (p *Partition) readView(v *view, op *FetchOp, part *FetchPart, maxBytes int
 	case ToLastStable:
 		upTo = lso
 	}
+	if !v.leader && part.FetchOffset > upTo && part.FetchOffset <= end {
+		// The consumer was told more by the leader than this replica knows yet (KIP-392).
+		return kafka.OffsetNotAvailable.Errorf("offset %d of %s is not known to be committed here yet", part.FetchOffset, p.tp)
+	}
 	part.wait.seen = max(upTo, part.FetchOffset)
+	if op.Rack != "" && v.leader && op.ReplicaID == ConsumerReplicaID && p.m.settings.Load().rackAware {
+		if part.Preferred = p.preferred(op.Rack, op.Listener, part.FetchOffset); part.Preferred != NoReplica {
+			part.HighWatermark, part.LastStableOffset, part.LogStartOffset = hw, lso, start
+			return nil
+		}
+	}
 	if part.LastFetchedEpoch != kafka.NoEpoch {
 		diverges, err := part.divergence(v.log, start)
 		if err != nil {
@@ -200,7 +229,11 @@ func (p *Partition) readView(v *view, op *FetchOp, part *FetchPart, maxBytes int
 			return nil
 		}
 	}
-	data, err := v.log.Read(part.FetchOffset, maxBytes, upTo, minOne)
+	readTo := upTo
+	if op.throttled && p.m.throttles.leaderHolds(p, v) && !p.m.inSync(p, op.ReplicaID) {
+		readTo = part.FetchOffset
+	}
+	data, err := v.log.Read(part.FetchOffset, maxBytes, readTo, minOne)
 	if err != nil {
 		return err
 	}
@@ -268,6 +301,9 @@ func (p *Partition) followerFetched(op *FetchOp, part *FetchPart, leaderEnd int6
 		}, p.m)
 		if rose {
 			p.advanced(&w)
+		}
+		if err == nil {
+			p.expand(op.ReplicaID)
 		}
 		p.completeDeletes(&w)
 	}

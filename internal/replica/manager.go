@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"context"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -12,14 +13,15 @@ import (
 	"github.com/gregorhq/gregor/internal/metadata"
 )
 
-// Options say what a Manager works with. All are required.
+// Options say what a Manager works with. All but Cluster are required.
 type Options struct {
-	NodeID kafka.NodeID
-	Logs   *log.Manager
-	Clock  clock.Clock
-	Wheel  *clock.Wheel
-	Config *config.Broker
-	Logger *slog.Logger
+	Cluster Cluster
+	NodeID  kafka.NodeID
+	Logs    *log.Manager
+	Clock   clock.Clock
+	Wheel   *clock.Wheel
+	Config  *config.Broker
+	Logger  *slog.Logger
 }
 
 // Manager owns the partitions of a broker.
@@ -37,6 +39,17 @@ type Manager struct {
 	image atomic.Pointer[metadata.Image]
 	// maxLagMs is replica.lag.time.max.ms.
 	maxLagMs atomic.Int64
+	settings atomic.Pointer[settings]
+
+	cluster   Cluster
+	alter     alterer
+	lag       lagList
+	throttles throttles
+	// manual leaves the goroutines of replication to a test, which does their steps.
+	manual bool
+	// ctx ends with Close.
+	ctx    context.Context
+	cancel context.CancelFunc
 
 	// mu orders changes: images, configurations, failed directories.
 	mu     sync.Mutex
@@ -45,6 +58,7 @@ type Manager struct {
 	// defaults is the configuration of topics without overrides, nil until needed.
 	defaults *topicConfig
 	wakes    wakes
+	fetchers map[fetcherID]*assignedFetcher
 
 	// goMu guards closed, and the start of goroutines against Close.
 	goMu   sync.Mutex
@@ -63,7 +77,14 @@ func New(o Options) *Manager {
 		table:  newTable(),
 		config: o.Config,
 		first:  true,
+
+		cluster:  o.Cluster,
+		fetchers: map[fetcherID]*assignedFetcher{},
 	}
+	m.ctx, m.cancel = context.WithCancel(context.Background())
+	m.alter.m = m
+	m.settings.Store(deriveSettings(o.Config))
+	m.throttles.configure(m, o.Config)
 	m.maxLagMs.Store(o.Config.ReplicaLagTimeMaxMs)
 	return m
 }
@@ -184,6 +205,7 @@ func (m *Manager) DirFailed(dir string) {
 			n++
 			m.countLeader(p, false)
 			p.close(kafka.KafkaStorageError, &m.wakes)
+			m.updateFetcher(p)
 			m.wakes.run()
 		})
 		m.Stats.OfflineReplicaCount.Add(int64(n))
@@ -194,6 +216,12 @@ func (m *Manager) DirFailed(dir string) {
 // Close answers everybody who waits with NOT_LEADER_OR_FOLLOWER and waits for the
 // manager's goroutines. Logs stay open: they belong to the log manager.
 func (m *Manager) Close() {
+	m.cancel()
+	m.lag.mu.Lock()
+	if m.lag.scheduled {
+		m.wheel.Cancel(&m.lag.entry)
+	}
+	m.lag.mu.Unlock()
 	m.mu.Lock()
 	m.All(func(p *Partition) {
 		p.mu.Lock()

@@ -16,6 +16,8 @@ import (
 type topicConfig struct {
 	config.Topic
 	batch batch.Config
+	// leaderThrottled and followerThrottled name the replicas whose moves are slowed down.
+	leaderThrottled, followerThrottled throttledReplicas
 }
 
 // view is what readers need to know of a partition. It never changes once it is
@@ -54,6 +56,13 @@ type Partition struct {
 	// flushing says that a goroutine is at it.
 	flushed, flushTarget int64
 	flushing             bool
+	// watched says that the partition is on the list of lagging ones.
+	watched bool
+
+	// Manager.mu guards what follows: who fetches for this replica, in which epoch.
+	fetcher    *assignedFetcher
+	fetcherID  fetcherID
+	fetchEpoch kafka.LeaderEpoch
 }
 
 // TopicPartition names the partition.
@@ -86,7 +95,9 @@ func (p *Partition) check(epoch kafka.LeaderEpoch, onlyLeader bool) (*view, erro
 	if err := isr.CheckEpoch(v.leaderEpoch, epoch); err != nil {
 		return v, err
 	}
-	if onlyLeader && !v.leader {
+	// A replica that follows nobody has nobody to tell it what is committed: its high
+	// watermark may be that of long ago (R11).
+	if !v.leader && (onlyLeader || v.leaderID == isr.NoNode) {
 		return v, kafka.NotLeaderOrFollower
 	}
 	return v, nil
@@ -131,6 +142,8 @@ func (p *Partition) lead(a isr.Assignment, cfg *topicConfig, w *wakes) error {
 		p.advanced(w)
 	}
 	p.completeAppends(w)
+	p.completeDeletes(w)
+	p.watch()
 	return nil
 }
 
@@ -141,6 +154,12 @@ func (p *Partition) follow(leaderID int32, epoch kafka.LeaderEpoch, cfg *topicCo
 	old := p.view.Load()
 	if old.log == nil || epoch < old.leaderEpoch {
 		return
+	}
+	if !old.leader && old.leaderID == leaderID && old.leaderEpoch == epoch {
+		return // the ISR or the assignment changed
+	}
+	if old.leader {
+		old.log.ClearVerifications()
 	}
 	p.leader = nil
 	p.view.Store(&view{log: old.log, cfg: cfg, leaderID: leaderID, leaderEpoch: epoch})

@@ -10,6 +10,7 @@ type Stats struct {
 	BytesIn                atomic.Int64
 	BytesOut               atomic.Int64
 	ReplicationBytesOut    atomic.Int64
+	ReplicationBytesIn     atomic.Int64
 	BytesRejected          atomic.Int64
 	TotalProduceRequests   atomic.Int64 // one a partition of a request
 	FailedProduceRequests  atomic.Int64
@@ -20,6 +21,11 @@ type Stats struct {
 	LeaderCount            atomic.Int64
 	PartitionCount         atomic.Int64
 	OfflineReplicaCount    atomic.Int64
+	ISRExpands             atomic.Int64
+	ISRShrinks             atomic.Int64
+	FailedISRUpdates       atomic.Int64
+	FailedReplicaFetches   atomic.Int64
+	Truncations            atomic.Int64 // of followers, to their leader's log
 	DelayedProduceRequests atomic.Int64 // waiting now
 	DelayedFetchRequests   atomic.Int64 // waiting now
 }

@@ -91,7 +91,7 @@ func (op *FetchOp) complete() {
 	}
 	op.m.Stats.DelayedFetchRequests.Add(-1)
 	op.read(false)
-	op.Owner.Fetched(op)
+	op.answer()
 }
 
 // parkFetch puts a fetch on the partition's list. It says true, and does not, when

@@ -70,19 +70,6 @@ func (h *host) kill(rng *rand.Rand, mode vfs.CrashMode) {
 	h.c.reap(p)
 }
 
-// stop ends the node as SIGTERM does.
-func (h *host) stop(limit time.Duration) error {
-	p := h.run
-	h.run = nil
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	err := p.node.Close(ctx)
-	<-p.started
-	p.net.cut.Store(true)
-	h.c.net.Kill(h.name)
-	return err
-}
-
 // failed is why the node stopped by itself, nil while it runs.
 func (h *host) failed() error {
 	if h.run == nil {

@@ -22,7 +22,7 @@ var floorOf = map[string]int{
 	"internal/clock": 0, "internal/vfs": 0, "internal/netx": 0, "internal/invariant": 0,
 	"internal/bufpool": 0, "internal/timeline": 0, "internal/buildinfo": 0, "internal/log4j": 0,
 
-	"internal/kafka": 1, "internal/wire": 1, "internal/batch": 1, "internal/records": 1, "internal/config": 1, "internal/coord": 1, "internal/features": 1, "internal/storage": 1,
+	"internal/kafka": 1, "internal/wire": 1, "internal/batch": 1, "internal/records": 1, "internal/config": 1, "internal/coord": 1, "internal/features": 1, "internal/storage": 1, "internal/placement": 1,
 
 	"internal/metadata": 2, "internal/controller": 2, "internal/isr": 2, "internal/producer": 2,
 	"internal/fetchsession": 2, "internal/group": 2, "internal/txn": 2, "internal/acl": 2, "internal/quota": 2,
@@ -32,7 +32,7 @@ var floorOf = map[string]int{
 
 	"internal/server": 4, "internal/brokerapi": 4, "internal/controllerapi": 4, "internal/publish": 4,
 
-	"internal/node": 5, "internal/house": 5, "internal/sim": 6, "broker": 6, "cmd/gregor": 7,
+	"internal/node": 5, "internal/house": 6, "internal/sim": 6, "broker": 6, "cmd/gregor": 7,
 
 	"internal/cli": wing, "internal/console": wing,
 }

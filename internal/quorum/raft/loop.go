@@ -2,14 +2,12 @@ package raft
 
 import (
 	"fmt"
-	"slices"
-	"time"
+	"math"
 
 	etcdraft "go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
 
 	"github.com/gregorhq/gregor/internal/batch"
-	"github.com/gregorhq/gregor/internal/clock"
 	"github.com/gregorhq/gregor/internal/invariant"
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/metadata"
@@ -21,46 +19,34 @@ import (
 // run is the loop. It ends when Close asks for it or when something failed.
 func (e *Engine) run() {
 	defer close(e.done)
-	if err := e.deliverSnapshot(); err != nil {
+	if err := e.begin(); err != nil {
 		e.fail(err)
 		return
 	}
-	// A sole voter needs no heartbeats, so an idle one costs no wake-ups.
-	var tick <-chan time.Time
-	var timer clock.Timer
-	interval := e.o.ElectionTimeout / electionTicks
-	if len(e.voters) > 1 {
-		timer = e.o.Clock.NewTimer(interval)
-		defer timer.Stop()
-		tick = timer.C()
-	}
-	for e.step() {
+	timer := e.o.Clock.NewTimer(math.MaxInt64)
+	defer timer.Stop()
+	for e.pump() {
+		if d, ok := e.untilTimer(); ok {
+			timer.Reset(d)
+		} else {
+			// A sole voter needs no heartbeats, so an idle one costs no wake-ups.
+			timer.Stop()
+		}
 		select {
 		case <-e.stop:
 			return
 		case <-e.wake:
-		case <-tick:
-			timer.Reset(interval)
-			if err := e.tick(); err != nil {
-				e.fail(err)
-				return
-			}
+		case <-timer.C():
 		}
 	}
 }
 
-// tick moves raft's clock on.
-func (e *Engine) tick() error {
-	return e.guard(func() error {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		e.rn.Tick()
-		return nil
-	})
-}
+// begin tells the listeners what they begin with.
+func (e *Engine) begin() error { return e.deliverSnapshot() }
 
-// step handles everything that raft has ready. It says whether to go on.
-func (e *Engine) step() bool {
+// pump handles everything that was received, that raft has ready and that is due. It
+// says whether to go on.
+func (e *Engine) pump() bool {
 	for {
 		select {
 		case <-e.stop:
@@ -68,6 +54,13 @@ func (e *Engine) step() bool {
 		default:
 		}
 		more, err := e.handleReady()
+		if err == nil && !more {
+			// Raft has nothing ready: everything that is known to be committed is applied,
+			// voter sets included, so that this node may stand for election.
+			if more, err = e.takeInbox(); err == nil && !more {
+				more, err = e.onTimers()
+			}
+		}
 		if err != nil {
 			e.fail(err)
 			return false
@@ -78,6 +71,19 @@ func (e *Engine) step() bool {
 	}
 }
 
+// view is what the listeners are told about, as raft sees it.
+type view struct {
+	leader kafka.NodeID
+	epoch  kafka.LeaderEpoch
+	state  etcdraft.StateType
+}
+
+// look returns raft's view. The caller holds mu.
+func (e *Engine) look() view {
+	st := e.rn.BasicStatus()
+	return view{nodeID(st.Lead), kafka.LeaderEpoch(st.HardState.GetTerm()), st.RaftState}
+}
+
 // fail stops the engine for good: nothing is retried after a failed write.
 func (e *Engine) fail(err error) {
 	e.o.Logger.Error("the metadata quorum stops", "error", err)
@@ -86,6 +92,7 @@ func (e *Engine) fail(err error) {
 	e.leading = kafka.NoEpoch
 	e.leader.Leader = kafka.NoNode
 	l := e.leader
+	e.notify()
 	e.mu.Unlock()
 	for _, li := range e.listeners {
 		li.HandleLeaderChange(l)
@@ -97,13 +104,15 @@ func (e *Engine) fail(err error) {
 // raft asks for: vote, entries, messages, delivery.
 func (e *Engine) handleReady() (bool, error) {
 	var rd etcdraft.Ready
+	var now view
 	has := false
 	err := e.guard(func() error {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		if has = e.rn.HasReady(); has {
 			rd = e.rn.Ready()
-			e.observe(&rd)
+			now = e.look()
+			e.observe(&rd, now)
 		}
 		return nil
 	})
@@ -113,14 +122,17 @@ func (e *Engine) handleReady() (bool, error) {
 	if err := e.saveVote(rd.HardState); err != nil {
 		return false, err
 	}
+	if err := e.install(rd.Snapshot); err != nil {
+		return false, err
+	}
 	if err := e.append(rd.Entries); err != nil {
 		return false, err
 	}
 	if err := e.send(rd.Messages); err != nil {
 		return false, err
 	}
-	if rd.SoftState != nil {
-		if err := e.leaderChanged(rd.SoftState); err != nil {
+	if now != e.seen {
+		if err := e.leaderChanged(now); err != nil {
 			return false, err
 		}
 	}
@@ -136,43 +148,28 @@ func (e *Engine) handleReady() (bool, error) {
 	return true, err
 }
 
-// send hands messages to the transport. A new leader's empty entry, which is in the
-// log by now, goes out as the batch that it became, so that every voter has the
-// same bytes.
-func (e *Engine) send(msgs []*pb.Message) error {
-	if len(msgs) == 0 || e.o.Transport == nil {
-		return nil
+// observe takes over under mu what a Ready says.
+func (e *Engine) observe(rd *etcdraft.Ready, now view) {
+	if !etcdraft.IsEmptySnap(rd.Snapshot) {
+		e.nextOffset = kafka.Offset(rd.Snapshot.GetMetadata().GetIndex())
 	}
-	for _, m := range msgs {
-		for i, en := range m.GetEntries() {
-			if len(en.GetData()) > 0 {
-				continue
-			}
-			data, err := e.store.batchAt(kafka.Offset(en.GetIndex()) - 1)
-			if err != nil {
-				return err
-			}
-			// The slice may be raft's own; the entry certainly is.
-			m.Entries = slices.Clone(m.Entries)
-			m.Entries[i] = &pb.Entry{Term: new(en.GetTerm()), Index: new(en.GetIndex()), Type: en.GetType().Enum(), Data: data}
-		}
+	if n := len(rd.Entries); n > 0 {
+		// A Ready holds everything that raft has not handed out yet, so that its last
+		// entry is raft's last one.
+		e.nextOffset = kafka.Offset(rd.Entries[n-1].GetIndex())
 	}
-	e.o.Transport.Send(msgs)
-	return nil
+	if now.state == etcdraft.StateLeader && (e.seen.state != etcdraft.StateLeader || e.seen.epoch != now.epoch) {
+		e.becomeLeader(now.epoch)
+	}
 }
 
-// observe takes over under mu what a Ready says about the log's end.
-func (e *Engine) observe(rd *etcdraft.Ready) {
-	if n := len(rd.Entries); n > 0 {
-		// Proposals move nextOffset when they are made; this is the new leader's empty
-		// entry, or what a follower was sent.
-		e.nextOffset = max(e.nextOffset, kafka.Offset(rd.Entries[n-1].GetIndex()))
-		if rd.SoftState != nil && rd.SoftState.RaftState != etcdraft.StateLeader {
-			e.nextOffset = kafka.Offset(rd.Entries[n-1].GetIndex())
-		}
-	}
-	if rd.SoftState != nil && rd.SoftState.RaftState == etcdraft.StateLeader && e.votersNeedWriting() {
-		e.proposeVoters()
+// becomeLeader begins this node's term. The caller holds mu.
+func (e *Engine) becomeLeader(epoch kafka.LeaderEpoch) {
+	e.replicas.reset()
+	clear(e.learners)
+	e.proposedVoters = -1
+	if e.votersNeedWriting() {
+		e.proposeVoters(epoch)
 	}
 }
 
@@ -189,17 +186,27 @@ func (e *Engine) saveVote(hs *pb.HardState) error {
 	if epoch == e.state.LeaderEpoch {
 		next.Leader = e.state.Leader
 	}
-	if voted == e.o.NodeID && e.soleVoter() {
+	e.mu.Lock()
+	sole := e.isSole()
+	e.mu.Unlock()
+	if voted == e.o.NodeID && sole {
 		next.Leader = voted // by this very vote
+	}
+	if voted != kafka.NoNode && voted != e.o.NodeID {
+		e.voteGiven()
 	}
 	return e.writeState(next)
 }
 
-// soleVoter says whether this node is the whole quorum.
-func (e *Engine) soleVoter() bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return len(e.voters) == 1 && e.voters[0].ID == e.o.NodeID
+// isSole says whether this node is the whole quorum. The caller holds mu.
+func (e *Engine) isSole() bool {
+	return len(e.voters) == 1 && e.isVoter()
+}
+
+// isVoter says whether this node is one of the voters. The caller holds mu.
+func (e *Engine) isVoter() bool {
+	me, ok := e.voters.Find(e.o.NodeID)
+	return ok && (e.kraftVersion == 0 || me.DirectoryID == e.o.DirectoryID)
 }
 
 // writeState replaces quorum-state.
@@ -230,6 +237,9 @@ func (e *Engine) append(entries []*pb.Entry) error {
 		if _, err := e.o.Log.TruncateTo(first); err != nil {
 			return fmt.Errorf("truncating the metadata log to %d: %w", first, err)
 		}
+		if err := e.forgetVoters(first); err != nil {
+			return err
+		}
 	}
 	now := e.o.Clock.Now().UnixMilli()
 	var data []byte
@@ -259,7 +269,7 @@ func (e *Engine) append(entries []*pb.Entry) error {
 	if err := e.o.Log.FlushTo(end); err != nil {
 		return fmt.Errorf("syncing the metadata log: %w", err)
 	}
-	return nil
+	return e.learnVoters(data, infos)
 }
 
 // leaderChangeBatch appends the control batch that stands for a leader's empty
@@ -291,38 +301,59 @@ func (e *Engine) wins(term uint64) bool {
 
 // grantingVoters are the voters known to have voted for this node. The caller
 // holds mu.
-func (e *Engine) grantingVoters() []kafka.NodeID { return []kafka.NodeID{e.o.NodeID} }
+func (e *Engine) grantingVoters() []kafka.NodeID {
+	out := []kafka.NodeID{e.o.NodeID}
+	for _, v := range e.voters {
+		if e.inbox.grants[v.ID] && v.ID != e.o.NodeID {
+			out = append(out, v.ID)
+		}
+	}
+	return out
+}
 
 // leaderChanged notes who leads. A node that has become the leader tells its
 // listeners later, when the first entry of its epoch is committed.
-func (e *Engine) leaderChanged(s *etcdraft.SoftState) error {
-	leader := nodeID(s.Lead)
-	epoch := e.state.LeaderEpoch
-	if leader != kafka.NoNode && (leader != e.state.Leader) {
+func (e *Engine) leaderChanged(now view) error {
+	if now.leader != kafka.NoNode && now.leader != e.state.Leader {
 		next := e.state
-		next.Voters, next.Leader = nil, leader
+		next.Voters, next.Leader = nil, now.leader
 		if err := e.writeState(next); err != nil {
 			return err
 		}
 	}
+	before := e.seen
+	e.seen = now
+	e.leaderSeen(before)
 	e.mu.Lock()
 	wasLeading := e.leading
-	e.leader = quorum.LeaderAndEpoch{Leader: leader, Epoch: epoch}
-	e.leading = kafka.NoEpoch
+	e.leader = quorum.LeaderAndEpoch{Leader: now.leader, Epoch: now.epoch}
+	if now.state != etcdraft.StateLeader || before.epoch != now.epoch {
+		e.leading = kafka.NoEpoch
+	}
 	l := e.leader
+	e.notify()
 	e.mu.Unlock()
 	e.pendingSelf = kafka.NoEpoch
-	if s.RaftState == etcdraft.StateLeader {
-		e.pendingSelf = epoch
+	if now.state == etcdraft.StateLeader {
+		e.pendingSelf = now.epoch
 		if wasLeading == kafka.NoEpoch {
 			return nil
 		}
 		l.Leader = kafka.NoNode
+	} else if before.leader == now.leader && before.epoch == now.epoch {
+		return nil // a follower became a candidate, which is nobody's business
 	}
 	for _, li := range e.listeners {
 		li.HandleLeaderChange(l)
 	}
 	return nil
+}
+
+// notify wakes whoever waits for the high watermark or for the leader. The caller
+// holds mu.
+func (e *Engine) notify() {
+	close(e.changed)
+	e.changed = make(chan struct{})
 }
 
 // deliver hands committed entries to the listeners.
@@ -348,7 +379,7 @@ func (e *Engine) deliverIfWhole(index uint64) error {
 		off := kafka.Offset(index) - 1
 		b := &quorum.Batch{Batch: metadata.Batch{BaseOffset: off, LastOffset: off,
 			Epoch: kafka.LeaderEpoch(e.partial.GetTerm()), TimestampMs: e.o.Clock.Now().UnixMilli()}}
-		return e.deliverBatch(b, nil)
+		return e.deliverBatch(b)
 	}
 	data := e.partial.GetData()
 	info, err := batch.Peek(data)
@@ -365,19 +396,24 @@ func (e *Engine) deliverIfWhole(index uint64) error {
 	b := &quorum.Batch{SizeBytes: len(data), Batch: metadata.Batch{
 		BaseOffset: info.BaseOffset, LastOffset: info.LastOffset, Epoch: info.LeaderEpoch,
 		TimestampMs: info.MaxTimestamp, Messages: decoded.Records}}
-	return e.deliverBatch(b, decoded.Control)
+	return e.deliverBatch(b)
 }
 
 // deliverBatch moves the high watermark past one batch and tells the listeners.
-func (e *Engine) deliverBatch(b *quorum.Batch, control []records.Message) error {
+func (e *Engine) deliverBatch(b *quorum.Batch) error {
 	e.partial = nil
+	e.mu.Lock()
 	e.highWatermark.Store(b.LastOffset + 1)
+	e.notify()
+	e.mu.Unlock()
 	e.o.Log.UpdateHighWatermark(b.LastOffset + 1)
-	e.takeVoters(control, b.BaseOffset)
 	for _, li := range e.listeners {
 		if err := li.HandleCommit(b); err != nil {
 			return fmt.Errorf("applying the metadata log at offset %d: %w", b.BaseOffset, err)
 		}
+	}
+	if err := e.votersCommitted(b.LastOffset); err != nil {
+		return err
 	}
 	if e.pendingSelf != kafka.NoEpoch && b.Epoch == e.pendingSelf {
 		e.mu.Lock()

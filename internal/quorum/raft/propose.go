@@ -55,6 +55,9 @@ func (e *Engine) stepBatch(data []byte, n int) error {
 	err := e.guard(func() error {
 		return e.rn.Step(&pb.Message{Type: pb.MsgProp.Enum(), From: new(id), Entries: entries})
 	})
+	if errors.Is(err, etcdraft.ErrProposalDropped) && e.rn.BasicStatus().LeadTransferee != etcdraft.None {
+		return kafka.RequestTimedOut.Errorf("a batch of %d records was not taken: leadership is being handed over: %w", n, err)
+	}
 	if errors.Is(err, etcdraft.ErrProposalDropped) {
 		return kafka.RequestTimedOut.Errorf("a batch of %d records was not taken: too much waits for its commit: %w", n, err)
 	}
@@ -97,7 +100,7 @@ func (e *Engine) Resign(epoch kafka.LeaderEpoch) {
 	err := e.guard(func() error {
 		// A response of a later term makes any leader step down.
 		err := e.rn.Step(&pb.Message{Type: pb.MsgAppResp.Enum(), From: new(id), To: new(id), Term: new(uint64(epoch) + 1)})
-		if err == nil && len(e.voters) == 1 {
+		if err == nil && e.isSole() {
 			err = e.rn.Campaign()
 		}
 		return err
@@ -107,15 +110,4 @@ func (e *Engine) Resign(epoch kafka.LeaderEpoch) {
 	}
 	e.leading = kafka.NoEpoch
 	e.kick()
-}
-
-// Step hands in a message that another voter sent.
-func (e *Engine) Step(m *pb.Message) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if err := e.guard(func() error { return e.rn.Step(m) }); err != nil {
-		return fmt.Errorf("message %s from voter %d: %w", m.GetType(), nodeID(m.GetFrom()), err)
-	}
-	e.kick()
-	return nil
 }

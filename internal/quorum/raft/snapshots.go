@@ -25,6 +25,9 @@ func (e *Engine) recoverSnapshots() error {
 			}
 		}
 	}
+	if err := e.restoreStart(ids); err != nil {
+		return err
+	}
 	start := e.o.Log.LogStartOffset()
 	for len(ids) > 0 && ids[0].EndOffset < start {
 		if err := storage.RemoveSnapshot(e.o.FS, e.o.Dir, ids[0]); err != nil {
@@ -41,6 +44,30 @@ func (e *Engine) recoverSnapshots() error {
 	}
 	e.o.Log.UpdateHighWatermark(e.latestSnapshot().EndOffset)
 	return nil
+}
+
+// restoreStart brings back a start of the log that lies inside its first segment, of
+// which the end of the known epochs is the trace: it is the first snapshot from which
+// they reach on.
+func (e *Engine) restoreStart(ids []storage.SnapshotID) error {
+	l := e.o.Log
+	known := func(offset kafka.Offset) bool {
+		return offset >= l.LogEndOffset() || l.EpochForOffset(offset) != kafka.NoEpoch
+	}
+	if known(l.LogStartOffset()) {
+		return nil
+	}
+	for _, id := range ids {
+		if id.EndOffset <= l.LogStartOffset() || !known(id.EndOffset) {
+			continue
+		}
+		l.UpdateHighWatermark(id.EndOffset)
+		if _, err := l.AdvanceStart(id.EndOffset); err != nil {
+			return fmt.Errorf("beginning the metadata log at snapshot %s: %w", id, err)
+		}
+		return nil
+	}
+	return kafka.CorruptMessage.Errorf("the leader epoch of the metadata log's first offset %d is not known", l.LogStartOffset())
 }
 
 // logBase is the snapshot at which raft's log begins: the oldest one when the log

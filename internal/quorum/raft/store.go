@@ -33,7 +33,7 @@ type logStore struct {
 	base storage.SnapshotID
 	// state and voters are those that the library starts with.
 	state  quorum.ElectionState
-	voters storage.VoterSet
+	voters []uint64
 
 	mu      sync.Mutex
 	failure error // the first error, guarded by mu
@@ -72,24 +72,7 @@ func (s *logStore) InitialState() (*pb.HardState, *pb.ConfState, error) {
 }
 
 func (s *logStore) confState() *pb.ConfState {
-	cs := &pb.ConfState{}
-	for _, v := range s.voters {
-		cs.Voters = append(cs.Voters, raftID(v.ID))
-	}
-	return cs
-}
-
-// batchAt returns the bytes of the batch that begins at offset.
-func (s *logStore) batchAt(offset kafka.Offset) ([]byte, error) {
-	data, err := readLog(s.log, offset, 1, s.log.LogEndOffset())
-	if err != nil {
-		return nil, err
-	}
-	info, err := batch.Peek(data)
-	if err != nil || info.BaseOffset != offset || info.Size > len(data) {
-		return nil, kafka.CorruptMessage.Errorf("metadata log: no batch begins at offset %d: %w", offset, err)
-	}
-	return data[:info.Size], nil
+	return &pb.ConfState{Voters: s.voters}
 }
 
 // FirstIndex and LastIndex: index i is the record at offset i-1.
@@ -157,10 +140,14 @@ func appendEntries(dst []*pb.Entry, data []byte, info batch.Info, lo, hi uint64)
 	return dst
 }
 
-// Snapshot is asked for when a follower needs what the log has no more. Snapshots
-// are fetched as files by who needs them, never sent in raft's messages.
+// Snapshot is asked for when a follower needs what the log has no more. Only the name
+// of the newest one goes out: who needs it fetches the file.
 func (s *logStore) Snapshot() (*pb.Snapshot, error) {
-	return nil, etcdraft.ErrSnapshotTemporarilyUnavailable
+	id := s.snapshot()
+	if id.EndOffset <= 0 {
+		return nil, etcdraft.ErrSnapshotTemporarilyUnavailable
+	}
+	return &pb.Snapshot{Metadata: &pb.SnapshotMetadata{Index: new(uint64(id.EndOffset)), Term: new(uint64(id.Epoch)), ConfState: s.confState()}}, nil
 }
 
 // readLog returns a copy of whole batches in [offset, upTo), at least one, and more

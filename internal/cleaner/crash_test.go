@@ -1,0 +1,190 @@
+package cleaner
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gregorhq/gregor/internal/batch"
+	"github.com/gregorhq/gregor/internal/vfs"
+)
+
+var update = flag.Bool("update", false, "write testdata/traces.txt anew")
+
+// scene is a log of three closed segments that become one, with an aborted
+// transaction whose marker stays, and another whose last segment keeps nothing.
+func scene(r *rig) {
+	r.cfg.SegmentBytes = 1000
+	r.open()
+	r.put(r.l, nil, "a=1", "b=1")
+	r.put(r.l, by(1, 0, 0, true), "c=aborted")
+	r.roll()
+	r.end(r.l, 1, 0, false)
+	r.put(r.l, by(1, 0, 1, true), "c=committed")
+	r.end(r.l, 1, 0, true)
+	r.roll()
+	r.put(r.l, nil, "d=1")
+	r.roll()
+	r.put(r.l, nil, "a=2")
+	r.put(r.l, nil, "d=2")
+	r.put(r.l, nil, "e=1")
+}
+
+// TestTraces compares every operation of one round that changes the disk with
+// testdata/traces.txt.
+func TestTraces(t *testing.T) {
+	var out strings.Builder
+	r := newRig(t, vfs.NewTrace(vfs.NewMem(), func(op string) { out.WriteString("  " + op + "\n") }))
+	scene(r)
+	r.roll()
+	r.m.RunTasks()
+	out.Reset()
+	out.WriteString("the first round\n")
+	r.c.RunOnce(context.Background(), 0)
+	r.noFailure()
+	out.WriteString("after file.delete.delay.ms\n")
+	r.clock.Advance(2 * time.Minute)
+	r.m.RunTasks()
+	out.WriteString("nothing is due\n")
+	r.c.RunOnce(context.Background(), 0)
+	out.WriteString("a round that changes nothing before the dirty segment\n")
+	r.put(r.l, nil, "f=1")
+	r.roll()
+	r.m.RunTasks()
+	r.c.RunOnce(context.Background(), 0)
+	r.noFailure()
+	name := filepath.Join("testdata", "traces.txt")
+	if *update {
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(out.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out.String() != string(want) {
+		t.Errorf("the trace is\n%s", out.String())
+	}
+}
+
+// TestCrashAfterEveryOperationOfASwap (L8): a kill and many power losses after every
+// change of the disk that a round makes; the restart completes or undoes the swap,
+// and itself may be cut anywhere.
+func TestCrashAfterEveryOperationOfASwap(t *testing.T) {
+	disk := &crashing{mem: vfs.NewMem()}
+	r := newRig(t, vfs.NewTrace(disk.mem, func(op string) {
+		if disk.on {
+			disk.pictures = append(disk.pictures, picture{op, vfs.ProcessKill, disk.mem.Crash(rand.New(rand.NewSource(1)), vfs.ProcessKill)})
+		}
+	}))
+	disk.mem.SetNow(r.clock.Now)
+	scene(r)
+	r.roll()
+	if err := r.l.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	disk.on = true
+	r.c.RunOnce(context.Background(), 0)
+	disk.on = false
+	r.noFailure()
+	if len(disk.pictures) < 20 {
+		t.Fatalf("%d operations", len(disk.pictures))
+	}
+	want := map[string]string{"a": "2", "b": "1", "c": "committed", "d": "2", "e": "1"}
+	for i, p := range disk.pictures {
+		for n := range 12 {
+			rng := rand.New(rand.NewSource(int64(100*i + n)))
+			mem := p.mem
+			if n > 0 {
+				mem = mem.Crash(rng, vfs.PowerLoss)
+			} else {
+				mem = mem.Crash(rng, vfs.ProcessKill)
+			}
+			label := fmt.Sprintf("operation %d (%s), crash %d", i, p.after, n)
+			// A start that is cut off itself.
+			again := &crashing{mem: mem, rng: rng}
+			first := newRig(t, vfs.NewTrace(mem, func(string) {
+				if again.pictures == nil && rng.Intn(6) == 0 {
+					again.pictures = []picture{{mem: mem.Crash(rng, vfs.PowerLoss)}}
+				}
+			}))
+			first.clock, first.cfg = r.clock, r.cfg
+			if err := first.tryOpen(); err != nil {
+				t.Fatalf("%s: %v", label, err)
+			}
+			first.m.Abort()
+			if len(again.pictures) > 0 {
+				mem, label = again.pictures[0].mem, label+", and again at the start"
+			}
+			x := newRig(t, mem)
+			x.clock, x.cfg = r.clock, r.cfg
+			if err := x.tryOpen(); err != nil || x.l == nil {
+				t.Fatalf("%s: %v", label, err)
+			}
+			h := &history{t: t, r: x, rng: rng}
+			x.l.UpdateHighWatermark(x.l.LogEndOffset())
+			if end := x.l.LogEndOffset(); end != r.l.LogEndOffset() {
+				t.Fatalf("%s: the log ends at %d", label, end)
+			}
+			h.check(x.l, want, label)
+			x.rounds()
+			h.check(x.l, want, label+", compacted")
+			x.m.Abort()
+		}
+	}
+}
+
+// TestReadersDuringSwaps: readers that run beside compaction see every segment before
+// or after its swap, never the bytes of one at the places of the other.
+func TestReadersDuringSwaps(t *testing.T) {
+	r := newRig(t, vfs.NewMem())
+	r.cfg.SegmentBytes = 700
+	r.open()
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for n := range 3 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for round := 0; ; round++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				x := newReader(r.l)
+				if err := x.finish(1 + 150*n); err != nil {
+					t.Errorf("reader %d: %v", n, err)
+					return
+				}
+			}
+		}()
+	}
+	for i := range 60 {
+		codec := batch.Codec(i % 5)
+		for k := range 4 {
+			r.put(r.l, func(b *batch.Builder) { b.Codec = codec }, fmt.Sprintf("k%d=%d-%s", k, i, strings.Repeat("v", i)), fmt.Sprintf("u%d=1", i))
+			r.put(r.l, by(9, 0, int32(4*i+k), true), fmt.Sprintf("t%d=%d", k, i))
+			r.end(r.l, 9, 0, i%2 == 0)
+		}
+		r.clean()
+	}
+	close(stop)
+	wg.Wait()
+	r.noFailure()
+	x := newReader(r.l)
+	if err := x.finish(1000); err != nil || len(x.state) != 4+60+4 || x.state["k3"][:2] != "59" || x.state["t3"] != "58" {
+		t.Errorf("ends with %v: %v", x.state, err)
+	}
+}

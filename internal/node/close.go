@@ -1,0 +1,120 @@
+package node
+
+import (
+	"context"
+	"errors"
+
+	"github.com/gregorhq/gregor/internal/rpc"
+)
+
+// Drain does the first part of Close: a broker moves its leaders elsewhere, as long as
+// ctx allows. Nodes of one process drain together before the first of them is closed,
+// since the last could not any more.
+func (n *Node) Drain(ctx context.Context) {
+	n.mu.Lock()
+	idle := n.closed || !n.started || n.failure != nil || n.drained
+	n.drained = true
+	n.mu.Unlock()
+	if n.lifecycle != nil && !idle {
+		n.lifecycle.controlledShutdown(ctx)
+	}
+}
+
+// Close stops the node. A broker first moves its leaders elsewhere as long as ctx
+// allows; everything written is flushed and the directories are marked as cleanly
+// shut down.
+func (n *Node) Close(ctx context.Context) error {
+	n.Drain(ctx)
+	if !n.beginClose() {
+		return nil
+	}
+	epoch := int64(-1)
+	if n.lifecycle != nil && n.started {
+		epoch = n.lifecycle.brokerEpoch()
+	}
+	n.closeCoordinators()
+	errs := []error{n.server.Stop(ctx)}
+	errs = append(errs, n.stopParts())
+	if n.failed() {
+		// What is in memory may contradict what the quorum says; recovery decides.
+		n.logs.Abort()
+	} else {
+		errs = append(errs, n.logs.Close(epoch))
+	}
+	n.log.Info("shut down completed")
+	return errors.Join(errs...)
+}
+
+// Abort stops the node as if its process had died: nobody is told, nothing is flushed,
+// and the directories are not marked as cleanly shut down. It waits for what runs.
+func (n *Node) Abort() {
+	if !n.beginClose() {
+		return
+	}
+	_ = n.server.Close() // peers see what they would see of a dead process
+	n.transport.close()  // so the quorum hears no farewell either
+	n.closeCoordinators()
+	_ = n.stopParts()
+	n.logs.Abort()
+}
+
+// beginClose reports whether the caller is the one who closes.
+func (n *Node) beginClose() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return false
+	}
+	n.closed = true
+	return true
+}
+
+func (n *Node) failed() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.failure != nil
+}
+
+// closeCoordinators answers requests that wait for a coordinator: they would hold their
+// connections open.
+func (n *Node) closeCoordinators() {
+	if n.groups != nil {
+		n.transactions.Close()
+		n.groups.Close()
+	}
+}
+
+// stopParts ends everything that runs behind the listeners.
+func (n *Node) stopParts() error {
+	n.cancel(errStopping)
+	n.peers.close()
+	if n.is(roleBroker) {
+		n.broker.Close()
+	}
+	if n.lifecycle != nil {
+		n.lifecycle.close()
+	}
+	if n.deaths != nil {
+		n.deaths.close()
+	}
+	n.scheduler.close()
+	if n.cleaner != nil {
+		n.cleaner.Close()
+	}
+	// The engine ends first: its listeners must be there as long as it delivers.
+	err := n.meta.Close()
+	n.transport.close()
+	n.channels.each((*rpc.Controllers).Close)
+	if n.controller != nil {
+		n.controller.Close()
+	}
+	n.snapshots.Close()
+	n.loader.Close()
+	if n.replicas != nil {
+		n.replicas.Close()
+	}
+	if n.started {
+		n.wheel.Stop()
+	}
+	return err
+}
