@@ -56,6 +56,9 @@ func (l *Log) AppendWith(a *batch.Appended, o AppendOptions) (AppendInfo, error)
 	batch.Assign(a, first, o.LeaderEpoch, appendTime)
 	l.producers.OnHighWatermark(l.hw.Load())
 	update, dup, err := l.producers.Check(a.Infos, o.Origin, o.TransactionVersion, o.Guard)
+	if err != nil && l.recallFor(err, o.Origin) {
+		update, dup, err = l.producers.Check(a.Infos, o.Origin, o.TransactionVersion, o.Guard)
+	}
 	if err != nil {
 		return AppendInfo{}, err
 	}

@@ -144,6 +144,7 @@ func (s *State) Load(snapshot []byte, offset, nowMs int64) error {
 			e.txnFirst = x.CurrentTxnFirstOffset
 		}
 		if x.LastOffset >= 0 {
+			e.partial, s.partial = true, true
 			e.add(&BatchMeta{LastOffset: x.LastOffset, Timestamp: x.Timestamp, LastSequence: x.LastSequence, OffsetDelta: x.OffsetDelta})
 		}
 		if s.expired(&e, nowMs) {

@@ -43,7 +43,9 @@ type entry struct {
 	coordinatorEpoch int32
 	epoch            int16
 	n                int8 // how many of batches are in use, oldest first
-	batches          [retained]BatchMeta
+	// partial says that a snapshot left out batches that came before.
+	partial bool
+	batches [retained]BatchMeta
 }
 
 // none stands for an offset that is not there.
@@ -70,7 +72,7 @@ func (e *entry) lastSequence() int32 {
 // with each.
 func (e *entry) setEpoch(epoch int16) {
 	if e.epoch != epoch {
-		e.n, e.epoch = 0, epoch
+		e.n, e.epoch, e.partial = 0, epoch, false
 	}
 }
 
@@ -120,6 +122,8 @@ type State struct {
 	lastGuard             Guard
 	// end is the offset up to which the log is reflected.
 	end int64
+	// partial says that entries may be, since the last Load.
+	partial bool
 	// update is the one prepared update, made on first use.
 	update *Update
 }

@@ -284,7 +284,7 @@ func (s *schedule) crashStep() {
 		if s.rng.Intn(2) == 0 && s.expendable(n.id) {
 			mode = vfs.PowerLoss
 		}
-		if s.rng.Intn(4) == 0 && s.quiet() {
+		if s.rng.Intn(4) == 0 {
 			n.stop()
 		} else {
 			n.crash(s.rng, mode)
@@ -297,19 +297,6 @@ func (s *schedule) crashStep() {
 		s.nodes[s.down].start()
 		s.down = 0
 	}
-}
-
-// quiet says whether no producer has more than one batch in flight. After a clean stop
-// the producer state is that of a snapshot, whose format holds the last batch only: older
-// ones that are sent again are not recognised as duplicates, as in Apache Kafka.
-func (s *schedule) quiet() bool {
-	for _, p := range s.producers {
-		p.reap(s.cluster)
-		if len(p.flights) > 1 {
-			return false
-		}
-	}
-	return true
 }
 
 // expendable says whether every partition has another member of the ISR that is up: what
