@@ -81,8 +81,10 @@ func (s *storm) mayLose() bool { return s.away() < max(s.down, 1) }
 func (s *storm) blow() {
 	h := s.c.hosts[s.rng.Intn(len(s.c.hosts))]
 	switch n := s.rng.Intn(10); {
-	case n < 5:
+	case n < 4:
 		s.kill(h)
+	case n < 5:
+		s.stop(h)
 	case n < 7:
 		s.isolate(h)
 	case n < 8:
@@ -104,6 +106,21 @@ func (s *storm) kill(h *host) {
 	down := s.between(time.Millisecond, 20*time.Second)
 	s.note(kind, "%s for %v", h.name, down)
 	s.later(down, func() error {
+		s.note("start", "%s", h.name)
+		return h.start()
+	})
+}
+
+// stop ends the node as SIGTERM does, beside the schedule.
+func (s *storm) stop(h *host) {
+	if h.run == nil || !s.mayLose() {
+		return
+	}
+	down := s.between(time.Millisecond, 20*time.Second)
+	s.note("stop", "%s for %v", h.name, down)
+	stopped := h.stop(10 * time.Second)
+	s.later(down, func() error {
+		<-stopped
 		s.note("start", "%s", h.name)
 		return h.start()
 	})

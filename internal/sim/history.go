@@ -42,8 +42,10 @@ type history struct {
 	order   []*written
 	held    map[place]string // what an offset was seen to hold
 	reads   int
-	faults  []string // what must not happen and did
+	early   map[string]place // what read_committed showed while faults went on
+	faults  []string         // what must not happen and did
 	commits map[string]*commits
+	marks   map[string]*marks
 }
 
 // commits is the history of one committed offset.
@@ -51,8 +53,49 @@ type commits struct {
 	acked, tried int64
 }
 
+// marks are how far a partition was seen to go.
+type marks struct {
+	acked        int64 // one past the last acknowledged offset, transactions excepted
+	high, stable int64
+}
+
 func newHistory() *history {
-	return &history{sent: map[string]*written{}, held: map[place]string{}, commits: map[string]*commits{}}
+	return &history{sent: map[string]*written{}, held: map[place]string{}, early: map[string]place{}, commits: map[string]*commits{}, marks: map[string]*marks{}}
+}
+
+// mark is the marks of a partition. Caller holds mu.
+func (h *history) mark(topic string, partition int32) *marks {
+	key := fmt.Sprintf("%s-%d", topic, partition)
+	if h.marks[key] == nil {
+		h.marks[key] = &marks{}
+	}
+	return h.marks[key]
+}
+
+// lower is the least that each partition's high watermark must be by now.
+func (h *history) lower() map[string]marks {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	out := map[string]marks{}
+	for k, m := range h.marks {
+		out[k] = *m
+	}
+	return out
+}
+
+// watermarks notes what a leader answered to requests that began when the marks were at
+// least those of before.
+func (h *history) watermarks(topic string, partition int32, high, stable int64, before marks) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	m := h.mark(topic, partition)
+	if high >= 0 && (high < before.high || high < before.acked) {
+		h.faultf("high watermark going back: %s-%d is at %d; it was at %d, and acknowledged up to %d", topic, partition, high, before.high, before.acked)
+	}
+	if stable >= 0 && stable < before.stable {
+		h.faultf("last stable offset going back: %s-%d is at %d; it was at %d", topic, partition, stable, before.stable)
+	}
+	m.high, m.stable = max(m.high, high), max(m.stable, stable)
 }
 
 func (h *history) send(w *written) *written {
@@ -69,6 +112,10 @@ func (h *history) settle(w *written, f fate, offset int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	w.fate, w.offset = f, offset
+	if f == acknowledged && w.txn == 0 {
+		m := h.mark(w.topic, w.partition)
+		m.acked = max(m.acked, offset+1)
+	}
 }
 
 func (h *history) faultf(format string, args ...any) {
@@ -96,6 +143,14 @@ func (h *history) see(p place, value string) {
 	if h.sent[value] == nil {
 		h.faultf("invented: %s-%d@%d holds %q, which nobody sent", p.topic, p.partition, p.offset, value)
 	}
+}
+
+// seeCommitted notes that a reader of committed records found value at p.
+func (h *history) seeCommitted(p place, value string) {
+	h.see(p, value)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.early[value] = p
 }
 
 // tryCommit and commitAcked frame the commit of an offset; fetched is what a fetch that
@@ -152,6 +207,9 @@ func (h *history) check(f final) []string {
 			h.faultf("moved: %q was acknowledged at offset %d and lies at %d", w.value, w.offset, committed[0].offset)
 		case w.fate == aborted && len(committed) > 0:
 			h.faultf("aborted read: %q lies at %v", w.value, committed)
+		}
+		if p, ok := h.early[w.value]; ok && len(committed) == 0 {
+			h.faultf("read too early: read_committed showed %q at %v, and does not in the end", w.value, p)
 		}
 		if w.txn > 0 {
 			key := fmt.Sprint(w.writer, "#", w.txn)

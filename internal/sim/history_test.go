@@ -45,6 +45,25 @@ var bad = []struct {
 		h.see(place{"t", 0, 1}, "b")
 	}},
 	{"invented", func(h *history, f final) { h.see(place{"t", 0, 1}, "a") }},
+	{"high watermark going back", func(h *history, f final) {
+		h.watermarks("t", 0, 5, -1, marks{})
+		h.watermarks("t", 0, 4, -1, h.lower()["t-0"])
+	}},
+	{"high watermark going back", func(h *history, f final) {
+		h.settle(h.send(&written{value: "a", writer: "w", topic: "t"}), acknowledged, 3)
+		f.all["a"] = []place{{"t", 0, 3}}
+		f.committed["a"] = f.all["a"]
+		h.watermarks("t", 0, 3, -1, h.lower()["t-0"])
+	}},
+	{"read too early", func(h *history, f final) {
+		h.send(&written{value: "a", writer: "w"})
+		f.all["a"] = []place{{"t", 0, 4}}
+		h.seeCommitted(place{"t", 0, 4}, "a")
+	}},
+	{"last stable offset going back", func(h *history, f final) {
+		h.watermarks("t", 0, -1, 5, marks{})
+		h.watermarks("t", 0, -1, 4, h.lower()["t-0"])
+	}},
 	{"commit going back", func(h *history, f final) {
 		h.tryCommit("g", 5)
 		h.commitAcked("g", 5)

@@ -70,6 +70,24 @@ func (h *host) kill(rng *rand.Rand, mode vfs.CrashMode) {
 	h.c.reap(p)
 }
 
+// stop asks the node to end as SIGTERM does and returns at once; the channel is closed
+// when it has ended. An isolated node may not end in time; then it is killed.
+func (h *host) stop(limit time.Duration) <-chan struct{} {
+	p := h.run
+	h.run = nil
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
+		defer cancel()
+		_ = p.node.Close(ctx) // it could not do all in time: the next start recovers
+		<-p.started
+		p.net.cut.Store(true)
+		h.c.net.Kill(h.name)
+	}()
+	return done
+}
+
 // failed is why the node stopped by itself, nil while it runs.
 func (h *host) failed() error {
 	if h.run == nil {

@@ -37,8 +37,14 @@ func (cl *client) fetchOffset(ctx context.Context, kc *kgo.Client) (int64, error
 
 // tail reads everything below the high watermark while the faults happen. What it was
 // shown once must be there at the end, at the same place.
-func (cl *client) tail() error {
-	kc, err := cl.connect(kgo.ConsumeTopics(cl.topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(500*time.Millisecond))
+func (cl *client) tail() error { return cl.follow(kgo.ReadUncommitted(), cl.h.see) }
+
+// tailCommitted reads committed records only: nothing that it is shown may be aborted
+// later.
+func (cl *client) tailCommitted() error { return cl.follow(kgo.ReadCommitted(), cl.h.seeCommitted) }
+
+func (cl *client) follow(isolation kgo.IsolationLevel, see func(place, string)) error {
+	kc, err := cl.connect(kgo.FetchIsolationLevel(isolation), kgo.ConsumeTopics(cl.topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(500*time.Millisecond))
 	if err != nil {
 		return err
 	}
@@ -53,8 +59,38 @@ func (cl *client) tail() error {
 				cl.h.fault("a reader went back: %s-%d from %d to %d", r.Topic, r.Partition, next[r.Partition], r.Offset)
 			}
 			next[r.Partition] = r.Offset + 1
-			cl.h.see(place{r.Topic, r.Partition, r.Offset}, string(r.Value))
+			see(place{r.Topic, r.Partition, r.Offset}, string(r.Value))
 		})
+	}
+	return nil
+}
+
+// watch asks leaders for their watermarks.
+func (cl *client) watch() error {
+	kc, err := cl.connect()
+	if err != nil {
+		return err
+	}
+	defer kc.Close()
+	adm := kadm.NewClient(kc)
+	ask := func(list func(context.Context, ...string) (kadm.ListedOffsets, error), note func(partition int32, offset int64, before marks)) {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		before := cl.h.lower()
+		ends, err := list(ctx, cl.topic)
+		if err != nil {
+			return
+		}
+		ends.Each(func(o kadm.ListedOffset) {
+			if o.Err == nil {
+				note(o.Partition, o.Offset, before[fmt.Sprintf("%s-%d", cl.topic, o.Partition)])
+			}
+		})
+	}
+	for !cl.done() {
+		ask(adm.ListEndOffsets, func(p int32, o int64, before marks) { cl.h.watermarks(cl.topic, p, o, -1, before) })
+		ask(adm.ListCommittedOffsets, func(p int32, o int64, before marks) { cl.h.watermarks(cl.topic, p, -1, o, before) })
+		cl.pause(300 * time.Millisecond)
 	}
 	return nil
 }

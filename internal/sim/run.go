@@ -36,7 +36,7 @@ type Report struct {
 }
 
 // clientHosts are the machines of the clients.
-var clientHosts = []string{"c1", "c2", "c3", "c4", "c5"}
+var clientHosts = []string{"c1", "c2", "c3", "c4", "c5", "c6", "c7"}
 
 const topicName = "t"
 
@@ -119,6 +119,8 @@ func (r *run) all(rep *Report) error {
 	r.work(r.client(2).transact)
 	r.work(r.client(3).tail)
 	r.work(r.client(4).commit)
+	r.work(r.client(5).watch)
+	r.work(r.client(6).tailCommitted)
 	r.storm = newStorm(r.c, r.rng)
 	if err := r.weather(); err != nil {
 		return err
