@@ -37,17 +37,26 @@ type Retainer struct {
 	it      Iter
 	records []byte
 	rebased []byte
-	marks   []bool
+	chunk   [retainChunk]Record
+	marks   [retainChunk]bool
+	all     []bool // marks of all records of an old format
 }
+
+// retainChunk is how many records are asked about at once: enough for the caller to
+// look them up side by side, few enough not to matter in memory.
+const retainChunk = 256
+
+// Keep sets stays[i] for each of recs.
+type Keep func(recs []Record, stays []bool)
 
 // Close gives back what the Retainer holds of the last batch.
 func (t *Retainer) Close() { t.it.Close() }
 
-// Retain appends to dst what stays of the batch that b is. keep is asked once for
-// each record, in order, and must not hold on to it. Nothing is appended when
-// nothing stays. A batch of an old format becomes one of format v2, as in Apache
-// Kafka, since the old ones cannot carry a delete horizon.
-func (t *Retainer) Retain(dst, b []byte, info *Info, o RetainOptions, keep func(*Record) bool) ([]byte, Retained, error) {
+// Retain appends to dst what stays of the batch that b is. keep gets all records in
+// order, some at a time, and sets for each whether it stays; it must not hold on to
+// them. Nothing is appended when nothing stays. A batch of an old format becomes one
+// of format v2, as in Apache Kafka, since the old ones cannot carry a delete horizon.
+func (t *Retainer) Retain(dst, b []byte, info *Info, o RetainOptions, keep Keep) ([]byte, Retained, error) {
 	if o.DropAll {
 		return t.empty(dst, b, info, o, Retained{})
 	}
@@ -84,29 +93,49 @@ func (t *Retainer) empty(dst, b []byte, info *Info, o RetainOptions, r Retained)
 	return dst, r, nil
 }
 
+// ask reads the next records and has them marked; pos is where the first one lies.
+func (t *Retainer) ask(keep Keep) (recs []Record, stays []bool, pos int) {
+	n, pos := 0, t.it.pos
+	for n < retainChunk && t.it.Next(&t.chunk[n]) {
+		n++
+	}
+	recs, stays = t.chunk[:n], t.marks[:n]
+	if n > 0 {
+		keep(recs, stays)
+	}
+	return recs, stays, pos
+}
+
 // v2 is Retain for format v2. The records that stay are copied as they lie there:
 // what they say is relative to the base offset and the base timestamp, which stay.
-func (t *Retainer) v2(dst, b []byte, info *Info, o RetainOptions, keep func(*Record) bool) ([]byte, Retained, error) {
+func (t *Retainer) v2(dst, b []byte, info *Info, o RetainOptions, keep Keep) ([]byte, Retained, error) {
 	it := &t.it
 	t.records = t.records[:0]
-	var r Record
 	var n Retained
 	maxTs, tombstone := NoTimestamp, false
-	for it.Next(&r) {
-		n.Read++
-		from := it.pos - r.Size
-		if !keep(&r) {
-			if n.Kept == n.Read-1 {
-				t.records = append(t.records, it.payload[:from]...)
+	for {
+		recs, stays, pos := t.ask(keep)
+		if len(recs) == 0 {
+			break
+		}
+		for i := range recs {
+			r := &recs[i]
+			from := pos
+			pos += r.Size
+			n.Read++
+			if !stays[i] {
+				if n.Kept == n.Read-1 {
+					t.records = append(t.records, it.payload[:from]...)
+				}
+				continue
 			}
-			continue
+			if n.Kept < n.Read-1 {
+				t.records = append(t.records, it.payload[from:pos]...)
+			}
+			n.Kept++
+			maxTs = max(maxTs, r.Timestamp)
+			tombstone = tombstone || r.Value == nil
 		}
-		if n.Kept < n.Read-1 {
-			t.records = append(t.records, it.payload[from:it.pos]...)
-		}
-		n.Kept++
-		maxTs = max(maxTs, r.Timestamp)
-		tombstone = tombstone || r.Value == nil
 	}
 	if err := it.Err(); err != nil {
 		return dst, n, err
@@ -166,22 +195,27 @@ func rebase(dst, records []byte, diff int64) []byte {
 }
 
 // legacy is Retain for the old formats.
-func (t *Retainer) legacy(dst, b []byte, info *Info, o RetainOptions, keep func(*Record) bool) ([]byte, Retained, error) {
+func (t *Retainer) legacy(dst, b []byte, info *Info, o RetainOptions, keep Keep) ([]byte, Retained, error) {
 	it := &t.it
-	t.marks = t.marks[:0]
-	var r Record
+	t.all = t.all[:0]
 	var n Retained
 	first, tombstone := int64(0), false
-	for it.Next(&r) {
-		n.Read++
-		stays := keep(&r)
-		t.marks = append(t.marks, stays)
-		if stays {
+	for {
+		recs, stays, _ := t.ask(keep)
+		if len(recs) == 0 {
+			break
+		}
+		for i := range recs {
+			n.Read++
+			t.all = append(t.all, stays[i])
+			if !stays[i] {
+				continue
+			}
 			if n.Kept == 0 {
-				first = r.Offset
+				first = recs[i].Offset
 			}
 			n.Kept++
-			tombstone = tombstone || r.Value == nil
+			tombstone = tombstone || recs[i].Value == nil
 		}
 	}
 	if err := it.Err(); err != nil {
@@ -198,8 +232,9 @@ func (t *Retainer) legacy(dst, b []byte, info *Info, o RetainOptions, keep func(
 	if err := it.Reset(b, o.MaxDecompressedBytes); err != nil {
 		return dst, n, err
 	}
+	var r Record
 	for i := 0; it.Next(&r); i++ {
-		if t.marks[i] {
+		if t.all[i] {
 			nb.AppendRecord(r.Offset, &r)
 		}
 	}

@@ -50,7 +50,11 @@ func TestRetainKeepsWhatStays(t *testing.T) {
 			b.DeleteHorizonMs = 77_000
 		}
 		var keep, tombstone []bool
-		for i := range 1 + rng.Intn(9) {
+		records := 1 + rng.Intn(9)
+		if n%50 == 0 {
+			records = retainChunk + 40
+		}
+		for i := range records {
 			v := []byte(strings.Repeat("v", rng.Intn(50)))
 			if rng.Intn(3) == 0 {
 				v = nil
@@ -62,7 +66,7 @@ func TestRetainKeepsWhatStays(t *testing.T) {
 			b.AppendAt(1000+int64(2*i), 50_000+rng.Int63n(100_000), []byte(fmt.Sprint("k", i)), v, h)
 			keep, tombstone = append(keep, rng.Intn(3) > 0), append(tombstone, v == nil)
 		}
-		b.SetLastOffset(1030)
+		b.SetLastOffset(2030)
 		in, err := b.Build(nil)
 		if err != nil {
 			t.Fatal(err)
@@ -78,7 +82,7 @@ func TestRetainKeepsWhatStays(t *testing.T) {
 		}
 		i := 0
 		o := RetainOptions{KeepEmpty: rng.Intn(2) == 0, HorizonMs: 123_456, SetHorizon: rng.Intn(4) == 0}
-		out, got, err := rt.Retain([]byte("x"), in, &before, o, func(*Record) bool { i++; return keep[i-1] })
+		out, got, err := rt.Retain([]byte("x"), in, &before, o, each(func(*Record) bool { i++; return keep[i-1] }))
 		if err != nil || i != len(all) || got.Read != len(all) || got.Kept != len(want) {
 			t.Fatalf("case %d: %+v %v", n, got, err)
 		}
@@ -99,7 +103,7 @@ func TestRetainKeepsWhatStays(t *testing.T) {
 		if set && after.BaseTimestamp != 123_456 || after.HasDeleteHorizon != (len(want) > 0 && (set || before.HasDeleteHorizon)) {
 			t.Fatalf("case %d: horizon %v at %d", n, after.HasDeleteHorizon, after.BaseTimestamp)
 		}
-		if len(want) > 0 && after.Codec != before.Codec {
+		if codec := before.Codec; len(want) > 0 && after.Codec != codec || len(want) == 0 && !got.Verbatim && after.Codec != CodecNone {
 			t.Fatalf("case %d: codec %s was %s", n, after.Codec, before.Codec)
 		}
 		if after.MaxTimestamp > before.MaxTimestamp || before.TimestampType == LogAppendTime && after.MaxTimestamp != 99_999 {
@@ -144,7 +148,7 @@ func TestRetainTurnsOldFormatsIntoV2(t *testing.T) {
 				t.Fatalf("magic %d %s: %v", magic, codec, all)
 			}
 			var rt Retainer
-			out, _, err := rt.Retain(nil, in, &before, RetainOptions{HorizonMs: 9000}, func(r *Record) bool { return len(all) == 1 || r.Offset > 10 })
+			out, _, err := rt.Retain(nil, in, &before, RetainOptions{HorizonMs: 9000}, each(func(r *Record) bool { return len(all) == 1 || r.Offset > 10 }))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -153,13 +157,22 @@ func TestRetainTurnsOldFormatsIntoV2(t *testing.T) {
 				fmt.Sprint(left) != fmt.Sprint(all[len(all)-stay:]) {
 				t.Errorf("magic %d %s: %+v %v, was %v", magic, codec, after, left, all)
 			}
-			out, _, err = rt.Retain(nil, in, &before, RetainOptions{KeepEmpty: true}, func(*Record) bool { return false })
+			out, _, err = rt.Retain(nil, in, &before, RetainOptions{KeepEmpty: true}, each(func(*Record) bool { return false }))
 			if err != nil {
 				t.Fatal(err)
 			}
 			if after, left := describe(t, out); len(left) != 0 || after.LastOffset != before.LastOffset || after.HasProducerID() {
 				t.Errorf("magic %d %s: the empty batch is %+v", magic, codec, after)
 			}
+		}
+	}
+}
+
+// each asks about one record at a time.
+func each(keep func(*Record) bool) Keep {
+	return func(recs []Record, stays []bool) {
+		for i := range recs {
+			stays[i] = keep(&recs[i])
 		}
 	}
 }
@@ -180,10 +193,10 @@ func FuzzRetain(f *testing.F) {
 		x := infos[0]
 		var rt Retainer
 		i := 0
-		out, got, err := rt.Retain(nil, in[x.Pos:x.End()], &x, RetainOptions{KeepEmpty: mask&1 == 1, HorizonMs: 1 << 40, MaxDecompressedBytes: 1 << 20}, func(*Record) bool {
+		out, got, err := rt.Retain(nil, in[x.Pos:x.End()], &x, RetainOptions{KeepEmpty: mask&1 == 1, HorizonMs: 1 << 40, MaxDecompressedBytes: 1 << 20}, each(func(*Record) bool {
 			i++
 			return mask>>(i%8)&1 == 1
-		})
+		}))
 		if err != nil || len(out) == 0 {
 			return
 		}

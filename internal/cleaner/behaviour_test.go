@@ -3,6 +3,7 @@ package cleaner
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"strings"
 	"syscall"
@@ -187,6 +188,47 @@ func TestReaderReachesTheEndOfACompactedLog(t *testing.T) {
 			r.put(r.l, nil, "b")
 		}
 	}
+}
+
+// TestLastBatchOfARoundStays (L7) also when a round comes over it again, because the
+// clean point was lost, or when nothing in it may stay.
+func TestLastBatchOfARoundStays(t *testing.T) {
+	r := newRig(t, vfs.NewMem()).open()
+	r.put(r.l, nil, "a=1")
+	r.put(r.l, nil, "b")
+	r.clean()
+	r.wantDump("0-0[0:a=1] 1-1h[1:b]")
+	r.clock.Advance(2 * time.Hour)
+	r.m.Abort()
+	if err := r.fs.Remove(testDir + "/cleaner-offset-checkpoint"); err != nil {
+		t.Fatal(err)
+	}
+	r.open()
+	r.l.UpdateHighWatermark(2)
+	r.rounds()
+	r.wantDump("0-0[0:a=1] 1-1[]")
+	b := batch.NewBuilder(0)
+	b.Append(1, nil, []byte("no key"), nil)
+	r.add(r.l, b, batch.OriginClient)
+	r.clean()
+	r.wantDump("0-0[0:a=1] 2-2[]")
+	if x := newReader(r.l); x.finish(1) != nil || x.at != 3 {
+		t.Errorf("a reader comes to %d of 3", x.at)
+	}
+}
+
+// TestMarkerOfABumpedEpochStays: the state has no batch of that epoch, so the marker
+// is what a restart knows it by.
+func TestMarkerOfABumpedEpochStays(t *testing.T) {
+	r := newRig(t, vfs.NewMem()).open()
+	r.put(r.l, by(1, 0, 0, true), "a=1")
+	r.end(r.l, 1, 1, false)
+	for i := range 3 {
+		r.put(r.l, nil, fmt.Sprintf("b=%d", i))
+		r.clean()
+		r.clock.Advance(2 * time.Hour)
+	}
+	r.wantDump("1-1![] 4-4[4:b=2]")
 }
 
 // TestFullMapCleansInParts: a map of two keys still brings a log of many to its end.
@@ -412,11 +454,126 @@ func TestCleanPointFollowsTheLog(t *testing.T) {
 	if got := point(); got != "0\n1\nt 0 2\n" {
 		t.Errorf("after a truncation %q", got)
 	}
+	if err := r.l.TruncateFullyAndStartAt(1); err != nil {
+		t.Fatal(err)
+	}
+	if got := point(); got != "0\n1\nt 0 1\n" {
+		t.Errorf("after it began again %q", got)
+	}
 	if err := r.m.Delete(testTP); err != nil {
 		t.Fatal(err)
 	}
 	if got := point(); got != "0\n0\n" {
 		t.Errorf("after a deletion %q", got)
+	}
+}
+
+// TestCleanPointOfALostFolderIsForgotten at the next start.
+func TestCleanPointOfALostFolderIsForgotten(t *testing.T) {
+	r := newRig(t, vfs.NewMem()).open()
+	r.m.Abort()
+	if err := vfs.WriteFileAtomic(r.fs, testDir+"/cleaner-offset-checkpoint", []byte("0\n2\nt 0 0\nu 1 5\n")); err != nil {
+		t.Fatal(err)
+	}
+	r.open()
+	if p, ok := r.l.CleanPoint(); !ok || p != 0 {
+		t.Errorf("the log that is there has %d %v", p, ok)
+	}
+	if p, ok := r.create(kafka.TopicPartition{Topic: "u", Partition: 1}).CleanPoint(); ok {
+		t.Errorf("the new log has %d", p)
+	}
+}
+
+// TestRefilledSegmentIsNotReplaced: a segment that was cut and written again under a
+// round has the same place in the list, but other records.
+func TestRefilledSegmentIsNotReplaced(t *testing.T) {
+	fault := vfs.NewFault(vfs.NewMem())
+	r := newRig(t, fault)
+	r.cfg.SegmentBytes = 150
+	r.open()
+	r.put(r.l, nil, "a=1")
+	r.put(r.l, nil, "a=2")
+	r.roll()
+	fault.Add(vfs.Rule{Op: vfs.OpSync, Path: "*.log.cleaned", Before: func(vfs.Op, string) {
+		if _, err := r.l.TruncateTo(1); err != nil {
+			t.Error(err)
+		}
+		r.put(r.l, nil, "z=1")
+		r.roll()
+	}})
+	r.c.RunOnce(context.Background(), 0)
+	r.wantDump("0-0[0:a=1] 1-1[1:z=1]")
+}
+
+// TestTransactionIndexIsReadOfOneState: a segment that is replaced between a look at
+// the list and the opening of its index has its entries in another file.
+func TestTransactionIndexIsReadOfOneState(t *testing.T) {
+	fault := vfs.NewFault(vfs.NewMem())
+	r := newRig(t, fault).open()
+	r.put(r.l, by(1, 0, 0, true), "a=1")
+	r.roll()
+	r.end(r.l, 1, 0, false)
+	r.roll()
+	busy := false
+	fault.Add(vfs.Rule{Op: vfs.OpOpen, Path: "*1.txnindex", Before: func(vfs.Op, string) {
+		if !busy {
+			busy = true
+			r.rounds()
+		}
+	}})
+	if txns, err := r.l.AbortedTxns(0, 2); err != nil || len(txns) != 1 || !busy {
+		t.Errorf("aborted transactions %v: %v", txns, err)
+	}
+}
+
+// TestSegmentIsRolledForItsCompaction: a record may not wait in the active segment
+// for longer than max.compaction.lag.ms.
+func TestSegmentIsRolledForItsCompaction(t *testing.T) {
+	r := newRig(t, vfs.NewMem())
+	r.cfg.MaxCompactionLagMs = 50_000
+	r.open()
+	r.put(r.l, nil, "a=1")
+	r.put(r.l, nil, "a=2")
+	r.clock.Advance(time.Minute)
+	r.put(r.l, nil, "a=3")
+	if r.rounds() != 1 {
+		t.Errorf("segments %+v", r.l.SegmentSizes())
+	}
+}
+
+// TestEmptySegmentDoesNotHoldUpRetention: compaction writes files that are young,
+// but nothing in them is.
+func TestEmptySegmentDoesNotHoldUpRetention(t *testing.T) {
+	r := newRig(t, vfs.NewMem())
+	r.cfg.SegmentBytes, r.cfg.CleanupDelete, r.cfg.RetentionMs = 150, true, 3600_000
+	r.open()
+	for _, kv := range []string{"a=1", "b=1", "a=2", "b=2", "c=1"} {
+		r.put(r.l, nil, kv)
+	}
+	r.clock.Advance(2 * time.Hour)
+	r.clean()
+	if segs := r.l.SegmentSizes(); segs[0].Size != 0 {
+		t.Fatalf("segments %+v", segs)
+	}
+	r.m.DeleteOldSegments()
+	if got := r.l.LogStartOffset(); got != 5 {
+		t.Errorf("the log starts at %d", got)
+	}
+}
+
+// TestForeignLeftoversGo: a restart takes a .swap above a .cleaned for unfinished, so
+// none may be left when a swap begins.
+func TestForeignLeftoversGo(t *testing.T) {
+	r := newRig(t, vfs.NewMem()).open()
+	name := r.l.Folder() + "/00000000000000000001.log.cleaned"
+	if err := vfs.WriteFileAtomic(r.fs, name, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	r.put(r.l, nil, "a=1")
+	r.put(r.l, nil, "a=2")
+	r.clean()
+	if there, err := vfs.Exists(r.fs, name); err != nil || there {
+		t.Errorf("%s is there: %v %v", name, there, err)
 	}
 }
 

@@ -55,23 +55,28 @@ func (m *offsetMap) find(slots []slot, hi, lo uint64) *slot {
 // put notes that key was seen at offset, later than any before; false when the map
 // is full.
 func (m *offsetMap) put(key []byte, offset int64) bool {
+	hi, lo := m.hash.sum(key)
+	return m.putHash(slot{hi, lo, offset + 1})
+}
+
+// putHash is put for a key that was hashed before.
+func (m *offsetMap) putHash(k slot) bool {
 	if m.slots == nil {
 		m.slots = make([]slot, min(firstSlots, m.limit))
 	}
-	hi, lo := m.hash.sum(key)
-	s := m.find(m.slots, hi, lo)
+	s := m.find(m.slots, k.hi, k.lo)
 	if s.at == 0 {
 		if m.n >= m.most {
 			return false
 		}
 		if len(m.slots) < m.limit && m.n >= len(m.slots)*3/4 {
 			m.grow()
-			s = m.find(m.slots, hi, lo)
+			s = m.find(m.slots, k.hi, k.lo)
 		}
 		m.n++
 	}
-	*s = slot{hi, lo, offset + 1}
-	m.latest = offset
+	*s = k
+	m.latest = k.at - 1
 	return true
 }
 
@@ -87,11 +92,16 @@ func (m *offsetMap) grow() {
 
 // get returns the last offset of key, log.NoOffset when it is not in the map.
 func (m *offsetMap) get(key []byte) int64 {
+	hi, lo := m.hash.sum(key)
+	return m.getHash(slot{hi: hi, lo: lo})
+}
+
+// getHash is get for a key that was hashed before.
+func (m *offsetMap) getHash(k slot) int64 {
 	if m.n == 0 {
 		return log.NoOffset
 	}
-	hi, lo := m.hash.sum(key)
-	return m.find(m.slots, hi, lo).at - 1
+	return m.find(m.slots, k.hi, k.lo).at - 1
 }
 
 // utilization is how full the map is, of the size that it may have.

@@ -29,6 +29,8 @@ type round struct {
 
 	txns      *txnState
 	producers map[int64]log.Producer
+	// hashes are those of the records that are looked up side by side.
+	hashes []slot
 	// retainLegacy and changed are about the segment and the group under way.
 	retainLegacy, changed bool
 }
@@ -155,15 +157,32 @@ func (r *round) mapKeys() error {
 	return nil
 }
 
+// manyHashes is how many keys are hashed before the first of them is looked up. The
+// map is much larger than the processor's caches: lookups that do not depend on each
+// other wait for memory together.
+const manyHashes = 256
+
 // mapBatch notes the keys of one batch.
 func (r *round) mapBatch(it *batch.Iter, b []byte, from int64) error {
 	if err := it.Reset(b, r.cfg.MaxDecompressedBatchBytes()); err != nil {
 		return err
 	}
 	var rec batch.Record
-	for it.Next(&rec) {
-		if rec.Key != nil && rec.Offset >= from && !r.keys.put(rec.Key, rec.Offset) {
-			return errFull
+	for more := true; more; {
+		r.hashes = r.hashes[:0]
+		for len(r.hashes) < manyHashes {
+			if more = it.Next(&rec); !more {
+				break
+			}
+			if rec.Key != nil && rec.Offset >= from {
+				hi, lo := r.keys.hash.sum(rec.Key)
+				r.hashes = append(r.hashes, slot{hi, lo, rec.Offset + 1})
+			}
+		}
+		for _, k := range r.hashes {
+			if !r.keys.putHash(k) {
+				return errFull
+			}
 		}
 	}
 	return it.Err()
@@ -269,7 +288,7 @@ func (r *round) retain(dst, b []byte, info *batch.Info, keepEmpty bool) ([]byte,
 		r.count(int64(info.NumRecords), int64(info.NumRecords))
 		return append(dst, b...), nil // for the next round, which knows its keys
 	}
-	out, n, err := r.retainer.Retain(dst, b, info, o, func(rec *batch.Record) bool { return info.IsControl || r.stays(rec, info) })
+	out, n, err := r.retainer.Retain(dst, b, info, o, func(recs []batch.Record, stays []bool) { r.mark(recs, stays, info) })
 	if err != nil {
 		return dst, err
 	}
@@ -308,8 +327,20 @@ func (r *round) isLast(info *batch.Info) bool {
 	return info.IsControl && info.ProducerEpoch == p.Epoch
 }
 
-// stays says whether a record stays.
-func (r *round) stays(rec *batch.Record, info *batch.Info) bool {
+// mark says which records stay.
+func (r *round) mark(recs []batch.Record, stays []bool, info *batch.Info) {
+	r.hashes = r.hashes[:0]
+	for i := range recs {
+		hi, lo := r.keys.hash.sum(recs[i].Key)
+		r.hashes = append(r.hashes, slot{hi: hi, lo: lo})
+	}
+	for i := range recs {
+		stays[i] = info.IsControl || r.stays(&recs[i], r.hashes[i], info)
+	}
+}
+
+// stays says whether a record stays, whose key was hashed.
+func (r *round) stays(rec *batch.Record, key slot, info *batch.Info) bool {
 	if rec.Offset > r.keys.latest {
 		return true
 	}
@@ -317,7 +348,7 @@ func (r *round) stays(rec *batch.Record, info *batch.Info) bool {
 		r.stats.InvalidMessages++
 		return false
 	}
-	if rec.Offset < r.keys.get(rec.Key) {
+	if rec.Offset < r.keys.getHash(key) {
 		return false
 	}
 	if rec.Value != nil {

@@ -210,8 +210,13 @@ func (s *CleanedSegment) writeIndex(suffix string, data []byte) error {
 func (c *Cleaning) Swap(first, n int, s *CleanedSegment) error {
 	last := c.segs[first+n-1]
 	invariant.Check(s.base == c.segs[first].base, "%s: compacted segment %d takes the place of %d", c.l.tp, s.base, c.segs[first].base)
-	invariant.Check(n == 1 || s.index.next > last.base, "%s: compacted segment %d ends at %d and does not reach %d", c.l.tp, s.base, s.index.next, last.base)
-	err := s.finish()
+	var err error
+	if n > 1 && s.index.next <= last.base {
+		err = fmt.Errorf("%s: compacted segment %d ends at %d and does not reach %d", c.l.tp, s.base, s.index.next, last.base)
+	}
+	if err == nil {
+		err = s.finish()
+	}
 	if err == nil {
 		err = c.swap(first, n, s)
 	}

@@ -11,7 +11,9 @@
 // deleted files once their delay has passed; Close and Abort stop it. Periodic work
 // (checkpoints, retention, flush.ms) consists of methods that the node's scheduler
 // calls. Locks are taken in the order Manager.create, Manager.mu, Log.mu, and under
-// Log.mu those of the file cache, the tail memory and the task queue.
+// Log.mu those of the file cache, the tail memory, the task queue and the clean
+// points. What compaction keeps is decided by package cleaner; a Cleaning is its hold
+// on a log (docs/architecture/compaction.md).
 //
 // # Invariants
 //
@@ -19,8 +21,8 @@
 //     the segment list from one atomic pointer and end offsets from atomics that
 //     are stored only after the bytes they cover are in the file.
 //   - LogStartOffset <= RecoveryPoint, HighWatermark <= LogEndOffset.
-//   - A byte below a published end is never rewritten, except by a truncation,
-//     which readers detect by a generation counter.
+//   - A byte below a published end is never rewritten, except by a truncation and
+//     by the swap of a compacted segment, which readers detect by a generation counter.
 //   - The recovery point moves only after log, indexes and directory were synced.
 //   - A failed sync is never repeated: its directory goes offline. A failed write
 //     is cut off again before anything else happens to the log.

@@ -75,14 +75,15 @@ func (l *Log) Read(offset int64, maxBytes int, upTo int64, minOne bool) (Data, e
 		gen := l.gen.Load()
 		if gen%2 == 1 {
 			l.awaitTruncation()
+			try--
 			continue
 		}
 		d, seg, err := l.readOnce(offset, maxBytes, upTo, minOne)
 		if l.gen.Load() != gen {
+			// Somebody else got on meanwhile, so this ends with their changes.
 			d.Release()
-			if try < readTries {
-				continue
-			}
+			try--
+			continue
 		}
 		if err == nil {
 			return d, nil

@@ -112,7 +112,7 @@ func (l *Log) AbortedTxns(from, upTo int64) ([]AbortedTxn, error) {
 	if err := l.Load(); err != nil {
 		return nil, err
 	}
-	for try := 0; ; try++ {
+	for {
 		gen := l.gen.Load()
 		if gen%2 == 1 {
 			l.awaitTruncation()
@@ -120,7 +120,7 @@ func (l *Log) AbortedTxns(from, upTo int64) ([]AbortedTxn, error) {
 		}
 		list, err := l.abortedTxns(from, upTo)
 		// A segment that was replaced meanwhile has its name taken over by another.
-		if l.gen.Load() == gen || try >= readTries {
+		if l.gen.Load() == gen {
 			return list, err
 		}
 	}
