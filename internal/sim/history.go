@@ -57,6 +57,7 @@ type commits struct {
 type marks struct {
 	acked        int64 // one past the last acknowledged offset, transactions excepted
 	high, stable int64
+	epoch        int32 // the newest leader epoch that answered
 }
 
 func newHistory() *history {
@@ -83,12 +84,17 @@ func (h *history) lower() map[string]marks {
 	return out
 }
 
-// watermarks notes what a leader answered to requests that began when the marks were at
-// least those of before.
-func (h *history) watermarks(topic string, partition int32, high, stable int64, before marks) {
+// watermarks notes what the leader of an epoch answered to a request that began when the
+// marks were at least those of before. A leader that does not know yet that another was
+// elected knows less than that one, as in Kafka: clients tell by the epoch (KIP-320).
+func (h *history) watermarks(topic string, partition, epoch int32, high, stable int64, before marks) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	m := h.mark(topic, partition)
+	if epoch < before.epoch {
+		return
+	}
+	m.epoch = max(m.epoch, epoch)
 	if high >= 0 && (high < before.high || high < before.acked) {
 		h.faultf("high watermark going back: %s-%d is at %d; it was at %d, and acknowledged up to %d", topic, partition, high, before.high, before.acked)
 	}

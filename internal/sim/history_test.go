@@ -46,14 +46,14 @@ var bad = []struct {
 	}},
 	{"invented", func(h *history, f final) { h.see(place{"t", 0, 1}, "a") }},
 	{"high watermark going back", func(h *history, f final) {
-		h.watermarks("t", 0, 5, -1, marks{})
-		h.watermarks("t", 0, 4, -1, h.lower()["t-0"])
+		h.watermarks("t", 0, 3, 5, -1, marks{})
+		h.watermarks("t", 0, 3, 4, -1, h.lower()["t-0"])
 	}},
 	{"high watermark going back", func(h *history, f final) {
 		h.settle(h.send(&written{value: "a", writer: "w", topic: "t"}), acknowledged, 3)
 		f.all["a"] = []place{{"t", 0, 3}}
 		f.committed["a"] = f.all["a"]
-		h.watermarks("t", 0, 3, -1, h.lower()["t-0"])
+		h.watermarks("t", 0, 3, 3, -1, h.lower()["t-0"])
 	}},
 	{"read too early", func(h *history, f final) {
 		h.send(&written{value: "a", writer: "w"})
@@ -61,8 +61,8 @@ var bad = []struct {
 		h.seeCommitted(place{"t", 0, 4}, "a")
 	}},
 	{"last stable offset going back", func(h *history, f final) {
-		h.watermarks("t", 0, -1, 5, marks{})
-		h.watermarks("t", 0, -1, 4, h.lower()["t-0"])
+		h.watermarks("t", 0, 3, -1, 5, marks{})
+		h.watermarks("t", 0, 3, -1, 4, h.lower()["t-0"])
 	}},
 	{"commit going back", func(h *history, f final) {
 		h.tryCommit("g", 5)

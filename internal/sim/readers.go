@@ -73,7 +73,7 @@ func (cl *client) watch() error {
 	}
 	defer kc.Close()
 	adm := kadm.NewClient(kc)
-	ask := func(list func(context.Context, ...string) (kadm.ListedOffsets, error), note func(partition int32, offset int64, before marks)) {
+	ask := func(list func(context.Context, ...string) (kadm.ListedOffsets, error), note func(o kadm.ListedOffset, before marks)) {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		before := cl.h.lower()
@@ -83,13 +83,17 @@ func (cl *client) watch() error {
 		}
 		ends.Each(func(o kadm.ListedOffset) {
 			if o.Err == nil {
-				note(o.Partition, o.Offset, before[fmt.Sprintf("%s-%d", cl.topic, o.Partition)])
+				note(o, before[fmt.Sprintf("%s-%d", cl.topic, o.Partition)])
 			}
 		})
 	}
 	for !cl.done() {
-		ask(adm.ListEndOffsets, func(p int32, o int64, before marks) { cl.h.watermarks(cl.topic, p, o, -1, before) })
-		ask(adm.ListCommittedOffsets, func(p int32, o int64, before marks) { cl.h.watermarks(cl.topic, p, -1, o, before) })
+		ask(adm.ListEndOffsets, func(o kadm.ListedOffset, before marks) {
+			cl.h.watermarks(cl.topic, o.Partition, o.LeaderEpoch, o.Offset, -1, before)
+		})
+		ask(adm.ListCommittedOffsets, func(o kadm.ListedOffset, before marks) {
+			cl.h.watermarks(cl.topic, o.Partition, o.LeaderEpoch, -1, o.Offset, before)
+		})
 		cl.pause(300 * time.Millisecond)
 	}
 	return nil
