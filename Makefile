@@ -7,7 +7,7 @@ LDFLAGS := -s -w -X github.com/gregorhq/gregor/internal/buildinfo.Version=$(VERS
 
 export CGO_ENABLED = 0
 
-.PHONY: build run test race vet lint cross fuzz bench compat compat-groups compat-copier compat-streams exchange sim install-links clean
+.PHONY: build run test race vet lint cross fuzz bench compat compat-groups compat-copier compat-streams compat-mixed exchange sim mutants install-links clean
 
 build: ## Build the static binary.
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/gregor
@@ -52,6 +52,9 @@ compat-copier: build ## Apache's TransactionalMessageCopier while the node is ki
 compat-streams: build ## Kafka Streams' word count, exactly_once_v2, while the node is killed; RUNS=1.
 	@bash test/compat/streams.sh
 
+compat-mixed: build ## A cluster of gregor and Apache Kafka; CONTROLLER=kafka or gregor.
+	@bash test/compat/mixed.sh
+
 exchange: build ## gregor and Apache Kafka serve one data directory in turn; ROUNDS=5.
 	@bash test/compat/exchange.sh
 
@@ -60,6 +63,9 @@ FIRST ?= 1
 NODES ?= 1
 sim: ## Whole clusters on virtual time, disks and networks: SEEDS seeds from FIRST on, with NODES nodes.
 	GREGOR_SIM_SEEDS=$(SEEDS) GREGOR_SIM_FIRST=$(FIRST) GREGOR_SIM_NODES=$(NODES) $(GO) test -count=1 -timeout 12h -v -run TestSeeds ./internal/sim
+
+mutants: ## Old bugs put back one at a time; the simulator must find each. ONLY=R1,R5 picks some.
+	$(GO) run ./test/mutants -only '$(ONLY)'
 
 DIR ?= /usr/local/bin
 install-links: build ## Make Kafka's command names in DIR, with and without .sh.

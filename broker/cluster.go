@@ -24,8 +24,12 @@ import (
 
 // ClusterConfig says what cluster to run.
 type ClusterConfig struct {
-	// Nodes is how many nodes there are, 3 when it is 0. Each is broker and controller.
+	// Nodes is how many nodes there are, 3 when it is 0. Each is broker and controller,
+	// unless there are Controllers.
 	Nodes int
+	// Controllers is how many nodes are controllers and nothing else; Nodes are brokers and
+	// nothing else then. Their ids follow those of the brokers.
+	Controllers int
 	// Dir is where the nodes have their data directories, node-1 and so on, which are
 	// made and formatted when they do not exist. "" keeps everything in memory, and
 	// Close forgets it.
@@ -66,8 +70,8 @@ func OpenCluster(cfg ClusterConfig) (*Cluster, error) {
 	if cfg.Nodes == 0 {
 		cfg.Nodes = 3
 	}
-	if cfg.Nodes < 0 || cfg.Nodes > maxNodes {
-		return nil, fmt.Errorf("a cluster of %d nodes: from 1 to %d are possible", cfg.Nodes, maxNodes)
+	if cfg.Nodes < 0 || cfg.Controllers < 0 || cfg.Nodes > maxNodes || cfg.Controllers > maxNodes-cfg.Nodes {
+		return nil, fmt.Errorf("a cluster of %d nodes and %d controllers: from 1 to %d are possible", cfg.Nodes, cfg.Controllers, maxNodes)
 	}
 	c := &Cluster{cfg: cfg}
 	if cfg.InProcess {
@@ -77,7 +81,7 @@ func OpenCluster(cfg ClusterConfig) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i := range cfg.Nodes {
+	for i := range addrs {
 		m, err := c.newMember(i, addrs)
 		if err != nil {
 			return nil, err
@@ -106,7 +110,7 @@ type address struct{ clients, controller string }
 
 // addresses chooses where the nodes listen.
 func (c *Cluster) addresses() ([]address, error) {
-	out := make([]address, c.cfg.Nodes)
+	out := make([]address, c.cfg.Nodes+c.cfg.Controllers)
 	var wanted []*string
 	for i := range out {
 		switch at := func(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }; {
@@ -146,28 +150,41 @@ func (c *Cluster) newMember(i int, addrs []address) (*member, error) {
 	}
 	var voters []string
 	for j, a := range addrs {
-		voters = append(voters, fmt.Sprintf("%d@%s", j+1, a.controller))
+		if c.cfg.Controllers == 0 || j >= c.cfg.Nodes {
+			voters = append(voters, fmt.Sprintf("%d@%s", j+1, a.controller))
+		}
 	}
-	replicas := strconv.Itoa(min(len(addrs), 3))
+	replicas := strconv.Itoa(min(c.cfg.Nodes, 3))
 	props := map[string]string{
-		"process.roles": "broker,controller", "node.id": strconv.Itoa(i + 1),
-		"listeners":                                "PLAINTEXT://" + addrs[i].clients + ",CONTROLLER://" + addrs[i].controller,
-		"advertised.listeners":                     "PLAINTEXT://" + addrs[i].clients,
+		"node.id":                                  strconv.Itoa(i + 1),
 		"controller.listener.names":                "CONTROLLER",
 		"controller.quorum.voters":                 strings.Join(voters, ","),
 		"log.dirs":                                 dir,
 		"default.replication.factor":               replicas,
 		"offsets.topic.replication.factor":         replicas,
 		"transaction.state.log.replication.factor": replicas,
-		"transaction.state.log.min.isr":            strconv.Itoa(min(len(addrs), 2)),
+		"transaction.state.log.min.isr":            strconv.Itoa(min(c.cfg.Nodes, 2)),
 		"group.initial.rebalance.delay.ms":         "0",
 	}
+	maps.Copy(props, c.roles(i, addrs[i]))
 	maps.Copy(props, c.cfg.Properties)
 	var err error
 	if m.parsed, _, err = config.Load(props); err != nil {
 		return nil, fmt.Errorf("the properties of node %d: %w", i+1, err)
 	}
 	return m, nil
+}
+
+// roles are the properties of node i that its roles decide.
+func (c *Cluster) roles(i int, a address) map[string]string {
+	clients, controller := "PLAINTEXT://"+a.clients, "CONTROLLER://"+a.controller
+	switch {
+	case c.cfg.Controllers == 0:
+		return map[string]string{"process.roles": "broker,controller", "listeners": clients + "," + controller, "advertised.listeners": clients}
+	case i < c.cfg.Nodes:
+		return map[string]string{"process.roles": "broker", "listeners": clients, "advertised.listeners": clients}
+	}
+	return map[string]string{"process.roles": "controller", "listeners": controller}
 }
 
 // formatAll formats the nodes that have no data, for the cluster of those that have.
@@ -243,11 +260,11 @@ func (c *Cluster) Size() int { return len(c.members) }
 // cluster.
 func (c *Cluster) Broker(id int) *Broker { return c.members[id-1].b }
 
-// Addrs are the host:port of every node that lives.
+// Addrs are the host:port for clients of every broker that lives.
 func (c *Cluster) Addrs() []string {
 	var out []string
 	for _, m := range c.members {
-		if m.b != nil {
+		if m.b != nil && m.parsed.IsBroker() {
 			out = append(out, m.b.Addr())
 		}
 	}

@@ -54,6 +54,8 @@ func (a *API) adminTable(add func(key, min, max int16, h func(*server.Request)))
 	add(64, 0, 0, a.unregisterBroker)
 	add(74, 0, 1, a.listConfigResources)
 	add(75, 0, 0, a.describeTopicPartitions)
+	add(80, 0, 1, a.addRaftVoter)
+	add(81, 0, 0, a.removeRaftVoter)
 }
 
 // decode reads the request, or closes the connection that sent bytes which are
@@ -190,6 +192,12 @@ func failAll(req kmsg.Request, err error) kmsg.Response {
 		out.ErrorCode, out.ErrorMessage = num, text
 	case *kmsg.UnregisterBrokerRequest:
 		out := resp.(*kmsg.UnregisterBrokerResponse)
+		out.ErrorCode, out.ErrorMessage = num, text
+	case *kmsg.AddRaftVoterRequest:
+		out := resp.(*kmsg.AddRaftVoterResponse)
+		out.ErrorCode, out.ErrorMessage = num, text
+	case *kmsg.RemoveRaftVoterRequest:
+		out := resp.(*kmsg.RemoveRaftVoterResponse)
 		out.ErrorCode, out.ErrorMessage = num, text
 	}
 	return resp

@@ -32,7 +32,8 @@ func (a *API) envelope(r *server.Request) {
 		r.Reply(envelopeFailed(env, err))
 		return
 	}
-	go func() { r.Reply(a.answerEnvelope(env, in)) }()
+	listener := r.Listener.Name
+	go func() { r.Reply(a.answerEnvelope(env, in, listener)) }()
 }
 
 // enveloped is what an Envelope carries.
@@ -86,10 +87,10 @@ func (a *API) timeout(req kmsg.Request) time.Duration {
 	return a.RequestTimeout
 }
 
-func (a *API) answerEnvelope(env *kmsg.EnvelopeRequest, in enveloped) kmsg.Response {
+func (a *API) answerEnvelope(env *kmsg.EnvelopeRequest, in enveloped, listener string) kmsg.Response {
 	ctx, cancel := context.WithTimeout(a.Stopping, a.timeout(in.req))
 	defer cancel()
-	reply, err := a.Controller.Do(rpc.WithClient(ctx, in.client), in.principal.String(), in.req)
+	reply, err := a.Do(rpc.WithClient(ctx, in.client), in.principal.String(), in.req, listener)
 	if err != nil {
 		return envelopeFailed(env, err)
 	}

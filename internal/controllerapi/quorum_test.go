@@ -178,7 +178,8 @@ func (k *kit) propose(name string) {
 func (k *kit) observe(fsys vfs.FS) (rec *names, ob *raft.Observer, stop func()) {
 	k.t.Helper()
 	m, l := openLog(k.t, fsys, 2)
-	tr := raft.NewRPC(rpc.Options{Net: k.net.Host("brk"), Clock: clock.Real(), ClientID: "observer"})
+	o := rpc.Options{Net: k.net.Host("brk"), Clock: clock.Real(), ClientID: "observer"}
+	tr := raft.NewRPC(o, o)
 	rec = newNames()
 	ob, err := raft.OpenObserver(raft.ObserverOptions{NodeID: 2, DirectoryID: m.Dirs()[0].ID, FS: fsys, Clock: clock.Real(),
 		Logger: slog.New(slog.DiscardHandler), Log: l, Dir: filepath.Join(dataDir, storage.MetadataLogDirName), ClusterID: "c",

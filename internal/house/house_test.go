@@ -92,6 +92,8 @@ func TestStorageRefusesWhatItCannotFormat(t *testing.T) {
 		{[]string{"format", "-c", static}, "argument --cluster-id/-t is required"},
 		{[]string{"format", "-t", testCluster, "-c", dynamic}, "Because controller.quorum.voters is not set on this controller, you must specify one of the following: --standalone, --initial-controllers, or --no-initial-controllers."},
 		{[]string{"format", "-t", testCluster, "-c", static, "--standalone"}, "You cannot specify controller.quorum.voters and format the node with --initial-controllers or --standalone."},
+		{[]string{"format", "-t", testCluster, "-c", dynamic, "-N", "--standalone"}, "argument --standalone/-s: not allowed with argument --no-initial-controllers/-N"},
+		{[]string{"format", "-t", testCluster, "-c", properties(t, "process.roles=broker", "listeners=PLAINTEXT://127.0.0.1:0", "controller.quorum.bootstrap.servers=127.0.0.1:9093"), "--standalone"}, "You can only use --standalone on a controller."},
 		{[]string{"format", "-t", testCluster, "-c", static, "--feature", "x"}, "Invalid feature format: x. Expected format: 'feature=version' (e.g. 'group.version=1')"},
 		{[]string{"format", "-t", testCluster, "-c", static, "--release-version", "2.0"}, "2.0"},
 		{[]string{"format", "-t", testCluster, "-c", "absent.properties"}, "absent.properties"},

@@ -166,6 +166,9 @@ func formatOptions(cfg *config.Broker, v *opt.Values) (o storage.FormatOptions, 
 	if len(cfg.Voters) > 0 && (v.Has("initial-controllers") || v.Has("standalone")) {
 		return o, errors.New("You cannot specify controller.quorum.voters and format the node with --initial-controllers or --standalone. If you want to use dynamic quorum, please remove controller.quorum.voters and specify controller.quorum.bootstrap.servers instead.")
 	}
+	if err := oneOf(v, "no-initial-controllers", "standalone", "initial-controllers"); err != nil {
+		return o, err
+	}
 	switch {
 	case v.Has("initial-controllers"):
 		if o.InitialControllers, err = storage.ParseVoters(v.Get("initial-controllers"), o.ControllerListenerName); err != nil {
@@ -179,6 +182,31 @@ func formatOptions(cfg *config.Broker, v *opt.Values) (o storage.FormatOptions, 
 		return o, errors.New("Because controller.quorum.voters is not set on this controller, you must specify one of the following: --standalone, --initial-controllers, or --no-initial-controllers.")
 	}
 	return o, nil
+}
+
+// oneOf refuses flags of which only one may be given.
+func oneOf(v *opt.Values, names ...string) error {
+	first := ""
+	for _, name := range names {
+		switch {
+		case !v.Has(name):
+		case first == "":
+			first = name
+		default:
+			return fmt.Errorf("argument %s: not allowed with argument %s", flagName(name), flagName(first))
+		}
+	}
+	return nil
+}
+
+// flagName is a flag of kafka-storage as its errors call it.
+func flagName(name string) string {
+	for _, o := range storageTable.Options {
+		if o.Name == name && len(o.Aliases) > 0 {
+			return "--" + name + "/-" + o.Aliases[0]
+		}
+	}
+	return "--" + name
 }
 
 func standaloneVoters(cfg *config.Broker, controller bool) (storage.VoterSet, error) {

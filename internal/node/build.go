@@ -13,56 +13,9 @@ import (
 	"github.com/gregorhq/gregor/internal/log4j"
 	"github.com/gregorhq/gregor/internal/metadata"
 	"github.com/gregorhq/gregor/internal/publish"
-	"github.com/gregorhq/gregor/internal/quorum/raft"
 	"github.com/gregorhq/gregor/internal/rsm"
 	"github.com/gregorhq/gregor/internal/storage"
 )
-
-// openQuorum opens the metadata log and the engine on it.
-func (n *Node) openQuorum() error {
-	cfg := n.static
-	l, dir, err := n.openMetadataLog()
-	if err != nil {
-		return err
-	}
-	own, err := n.endpoints(true)
-	if err != nil {
-		return err
-	}
-	var static storage.VoterSet
-	for _, v := range cfg.Voters {
-		static = append(static, storage.Voter{ID: v.ID, Endpoints: []storage.Endpoint{
-			{Listener: cfg.ControllerListenerNames[0], Host: v.Address.Host, Port: uint16(v.Address.Port)}}})
-	}
-	election := time.Duration(cfg.ControllerQuorumElectionTimeoutMs) * time.Millisecond
-	n.transport = newQuorumTransport(n.rpcOptions("org.apache.kafka.raft.KafkaNetworkChannel", "raft"), 2*election)
-	n.engine, err = raft.Open(raft.Options{
-		Transport: n.transport, ClusterID: n.logs.ClusterID(), Seed: seed(n.incarnation),
-		BootstrapServers: bootstrapServers(cfg), AutoJoin: cfg.ControllerQuorumAutoJoinEnable,
-		SnapshotMaxBytes: cfg.ControllerQuorumFetchSnapshotMaxBytes,
-		NodeID:           cfg.NodeID, DirectoryID: n.metadataDirectoryID(),
-		FS: n.deps.FS, Clock: n.deps.Clock,
-		Logger: log4j.Named(n.log, "org.apache.kafka.raft.KafkaRaftClient", fmt.Sprintf("RaftManager id=%d", cfg.NodeID)),
-		Log:    l, Dir: dir, StaticVoters: static, LocalEndpoints: voterEndpoints(own),
-		ElectionTimeout: election,
-		RetentionBytes:  cfg.MetadataMaxRetentionBytes,
-		RetentionMs:     cfg.MetadataMaxRetentionMs,
-	})
-	if err != nil {
-		return fmt.Errorf("opening the metadata quorum in %s: %w", dir, err)
-	}
-	n.meta = n.engine
-	return nil
-}
-
-// bootstrapServers is controller.quorum.bootstrap.servers.
-func bootstrapServers(cfg *config.Broker) []storage.Endpoint {
-	var out []storage.Endpoint
-	for _, s := range cfg.BootstrapServers {
-		out = append(out, storage.Endpoint{Listener: cfg.ControllerListenerNames[0], Host: s.Host, Port: uint16(s.Port)})
-	}
-	return out
-}
 
 // build connects the parts that own no files.
 func (n *Node) build() {
@@ -174,7 +127,9 @@ func (n *Node) connectDoors() {
 	b.Peers = n.peers.get
 	c := n.ctlAPI
 	c.ClusterID = n.logs.ClusterID()
-	c.Controller, c.Quorum = n.controller, n.engine
+	if n.is(roleController) {
+		c.Controller, c.Quorum = n.controller, n.engine
+	}
 	c.Image, c.Leader, c.KRaftVersion = n.loader.Current, n.meta.Leader, n.meta.KRaftVersion
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/gregorhq/gregor/internal/quorum"
 	"github.com/gregorhq/gregor/internal/replica"
 	"github.com/gregorhq/gregor/internal/rpc"
+	"github.com/gregorhq/gregor/internal/rsm"
 	"github.com/gregorhq/gregor/internal/storage"
 )
 
@@ -39,11 +40,23 @@ func (n *Node) newChannels() {
 func (n *Node) newChannel(name string, timeout time.Duration) *rpc.Controllers {
 	var local rpc.LocalController
 	if n.controller != nil {
-		local = n.controller
+		local = ownController{n}
 	}
 	o := n.rpcOptions("kafka.server.NodeToControllerChannelManager", name)
 	o.RequestTimeout = timeout
 	return rpc.NewControllers(o, n.static.NodeID, local, n.leader)
+}
+
+// ownController is this node's controller, asked by its own broker.
+type ownController struct{ n *Node }
+
+func (c ownController) Do(ctx context.Context, principal string, req kmsg.Request) (rsm.Reply, error) {
+	switch req.(type) {
+	case *kmsg.AddRaftVoterRequest, *kmsg.RemoveRaftVoterRequest:
+		// They come from the broker's doors, so the controller's doors are connected.
+		return c.n.ctlAPI.Do(ctx, principal, req, c.n.static.ControllerListenerNames[0])
+	}
+	return c.n.controller.Do(ctx, principal, req)
 }
 
 // rpcOptions are those of a connection of this node with a purpose.
@@ -99,7 +112,7 @@ func (l leaderNews) HandleLeaderChange(quorum.LeaderAndEpoch) {
 	go func() {
 		l.n.channels.each((*rpc.Controllers).LeaderChanged)
 		if l.n.deaths != nil {
-			l.n.deaths.look(l.n.loader.Current())
+			l.n.deaths.elected()
 		}
 	}()
 }

@@ -15,6 +15,9 @@ func (n *Node) Drain(ctx context.Context) {
 	idle := n.closed || !n.started || n.failure != nil || n.drained
 	n.drained = true
 	n.mu.Unlock()
+	if !idle {
+		n.logStopping()
+	}
 	if n.lifecycle != nil && !idle {
 		n.lifecycle.controlledShutdown(ctx)
 	}
@@ -34,14 +37,14 @@ func (n *Node) Close(ctx context.Context) error {
 	}
 	n.closeCoordinators()
 	errs := []error{n.server.Stop(ctx)}
-	errs = append(errs, n.stopParts())
+	errs = append(errs, n.stopParts(false))
 	if n.failed() {
 		// What is in memory may contradict what the quorum says; recovery decides.
 		n.logs.Abort()
 	} else {
 		errs = append(errs, n.logs.Close(epoch))
 	}
-	n.log.Info("shut down completed")
+	n.logStopped()
 	return errors.Join(errs...)
 }
 
@@ -51,10 +54,11 @@ func (n *Node) Abort() {
 	if !n.beginClose() {
 		return
 	}
-	_ = n.server.Close() // peers see what they would see of a dead process
-	n.transport.close()  // so the quorum hears no farewell either
+	n.cancel(errStopping)   // nothing that a handler waits for comes any more
+	_ = n.server.Close()    // peers see what they would see of a dead process
+	_ = n.transport.Close() // so the quorum hears no farewell either
 	n.closeCoordinators()
-	_ = n.stopParts()
+	_ = n.stopParts(true)
 	n.logs.Abort()
 }
 
@@ -84,8 +88,9 @@ func (n *Node) closeCoordinators() {
 	}
 }
 
-// stopParts ends everything that runs behind the listeners.
-func (n *Node) stopParts() error {
+// stopParts ends everything that runs behind the listeners, without a farewell to the
+// quorum if the node aborts.
+func (n *Node) stopParts(abort bool) error {
 	n.cancel(errStopping)
 	n.peers.close()
 	if n.is(roleBroker) {
@@ -102,8 +107,7 @@ func (n *Node) stopParts() error {
 		n.cleaner.Close()
 	}
 	// The engine ends first: its listeners must be there as long as it delivers.
-	err := n.meta.Close()
-	n.transport.close()
+	err := errors.Join(n.closeQuorum(abort), n.transport.Close())
 	n.channels.each((*rpc.Controllers).Close)
 	if n.controller != nil {
 		n.controller.Close()

@@ -19,10 +19,12 @@ import (
 	"github.com/gregorhq/gregor/internal/rpc"
 )
 
-// deathwatch finds out that a broker's process has ended before its session does. While
-// this node is the active controller it holds a connection to every unfenced broker.
-// When one breaks, the broker's address is tried at once: only an address that refuses
-// is proof, and the broker is fenced then.
+// deathwatch finds out that a broker's process has ended before its session does. Every
+// controller holds a connection to every unfenced broker, whether it is the active one or
+// may be next. When one breaks, the broker's address is tried at once: only an address
+// that refuses after it had accepted is proof, and the active controller fences the
+// broker then. An address that has refused from the beginning is that of a broker which
+// opens its listeners only when it is unfenced, as Apache Kafka's do.
 //
 // One goroutine a watched broker, ended by look or close.
 type deathwatch struct {
@@ -44,6 +46,7 @@ type watch struct {
 	epoch  int64
 	addr   string
 	cancel context.CancelFunc
+	kick   chan struct{} // asks for the next attempt now
 }
 
 // fencing is one broker epoch that was fenced, by records that end before end.
@@ -69,13 +72,31 @@ func (d *deathwatch) Publish(u publish.Update) {
 	}
 }
 
-// look watches the brokers that img has unfenced, while this node leads.
+// active says whether this node is the controller that decides.
+func (d *deathwatch) active() bool { return d.n.meta.Leader().Leader == d.n.static.NodeID }
+
+// elected is called when there is news of the leader: what a controller found out while
+// it stood by counts once it is the active one.
+func (d *deathwatch) elected() {
+	if !d.active() {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, w := range d.watches {
+		select {
+		case w.kick <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// look watches the brokers that img has unfenced.
 func (d *deathwatch) look(img *metadata.Image) {
-	active := d.n.meta.Leader().Leader == d.n.static.NodeID
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	wanted := map[int32]*watch{}
-	if active && !d.closed {
+	if !d.closed {
 		for _, b := range img.Brokers() {
 			if w := d.wants(img, b); w != nil {
 				wanted[b.ID] = w
@@ -114,16 +135,17 @@ func (d *deathwatch) wants(img *metadata.Image, b *metadata.Broker) *watch {
 		// It was fenced and lives: its address lies.
 		return nil
 	}
-	return &watch{id: b.ID, epoch: b.Epoch, addr: net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port)))}
+	return &watch{id: b.ID, epoch: b.Epoch, addr: net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port))), kick: make(chan struct{}, 1)}
 }
 
 // run holds the connection until the watch ends.
 func (d *deathwatch) run(ctx context.Context, w *watch) {
-	backoff := minBackoff
+	backoff, met := minBackoff, false
 	for ctx.Err() == nil {
 		since := d.n.deps.Clock.Now()
-		err := d.hold(ctx, w.addr)
-		if errors.Is(err, rpc.ErrRefused) && ctx.Err() == nil {
+		accepted, err := d.hold(ctx, w.addr)
+		met = met || accepted
+		if met && errors.Is(err, rpc.ErrRefused) && ctx.Err() == nil && d.active() {
 			d.log.Info("A broker's address refuses connections: its process has ended", "broker", w.id, "addr", w.addr)
 			if d.fence(ctx, w) {
 				return
@@ -134,27 +156,33 @@ func (d *deathwatch) run(ctx context.Context, w *watch) {
 			backoff = minBackoff
 			continue
 		}
-		if d.n.deps.Clock.Sleep(ctx, backoff) != nil {
-			return
+		t := d.n.deps.Clock.NewTimer(backoff)
+		select {
+		case <-t.C():
+			backoff = min(2*backoff, maxBackoff)
+		case <-w.kick:
+			backoff = minBackoff
+		case <-ctx.Done():
 		}
-		backoff = min(2*backoff, maxBackoff)
+		t.Stop()
 	}
 }
 
-// hold connects, and returns when the connection has ended. Nothing is sent.
-func (d *deathwatch) hold(ctx context.Context, addr string) error {
+// hold connects, and returns when the connection has ended, or could not be opened.
+// Nothing is sent.
+func (d *deathwatch) hold(ctx context.Context, addr string) (accepted bool, err error) {
 	timeout := time.Duration(d.n.static.BrokerSessionTimeoutMs) * time.Millisecond
 	dialing, cancel := context.WithTimeout(ctx, timeout)
 	nc, err := d.n.deps.Net.Dial(dialing, "tcp", addr)
 	cancel()
 	if err != nil {
-		return rpc.DialError(addr, err)
+		return false, rpc.DialError(addr, err)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = nc.Close() }) // the reader below sees it
 	defer stop()
 	defer nc.Close()
 	_, err = nc.Read(make([]byte, 1)) // nothing comes: brokers do not speak first
-	return err
+	return true, err
 }
 
 // fence lets the broker be fenced, as if it had said itself that it stops: its next

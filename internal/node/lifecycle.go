@@ -351,24 +351,3 @@ func (l *lifecycle) wait(ctx context.Context, ch <-chan struct{}) error {
 		return context.Cause(ctx)
 	}
 }
-
-// controlledShutdown asks the controller to move the leaders of this broker
-// elsewhere, and waits until it has, as long as ctx allows. A broker that does not
-// run has none.
-func (l *lifecycle) controlledShutdown(ctx context.Context) {
-	l.mu.Lock()
-	if l.state != stateRunning || !l.n.static.ControlledShutdownEnable {
-		l.log.Info(fmt.Sprintf("Skipping controlled shutdown because we are in state %s.", l.state))
-		l.mu.Unlock()
-		return
-	}
-	l.log.Info("Beginning controlled shutdown.")
-	l.state = statePendingControlledShutdown
-	l.mu.Unlock()
-	l.heartbeatNow()
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
-	defer cancel()
-	if err := l.wait(ctx, l.mayLeave); err != nil {
-		l.log.Warn("the controlled shutdown was cut short", "error", err)
-	}
-}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -17,7 +16,6 @@ import (
 	"github.com/gregorhq/gregor/internal/group"
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/log"
-	"github.com/gregorhq/gregor/internal/log4j"
 	"github.com/gregorhq/gregor/internal/netx"
 	"github.com/gregorhq/gregor/internal/publish"
 	"github.com/gregorhq/gregor/internal/quorum"
@@ -28,12 +26,6 @@ import (
 	"github.com/gregorhq/gregor/internal/server"
 	"github.com/gregorhq/gregor/internal/txn"
 	"github.com/gregorhq/gregor/internal/vfs"
-)
-
-// Roles of process.roles.
-const (
-	roleBroker     = "broker"
-	roleController = "controller"
 )
 
 // Deps are what a node takes from the outside world.
@@ -62,7 +54,7 @@ type Node struct {
 	meta       quorum.Log
 	engine     *raft.Engine    // nil without the controller role
 	controller *rsm.Controller // nil without the controller role
-	transport  *quorumTransport
+	transport  *raft.RPC
 	channels   channels
 	deaths     *deathwatch // nil without the controller role
 	peers      peers
@@ -96,9 +88,6 @@ type Node struct {
 	failure error        // guarded by mu
 	done    chan struct{}
 }
-
-// is says whether the node has a role.
-func (n *Node) is(role string) bool { return slices.Contains(n.static.ProcessRoles, role) }
 
 // Open prepares a node whose directories are formatted. It takes their locks and
 // binds the listeners; after an error nothing is left open.
@@ -139,17 +128,6 @@ func (n *Node) prepare(ctx context.Context) error {
 	return nil
 }
 
-// checkRoles refuses configurations that this process cannot serve.
-func (n *Node) checkRoles() error {
-	switch {
-	case len(n.static.ProcessRoles) == 0 && n.static.ZookeeperConnect != "":
-		return errors.New("zookeeper.connect is set: metadata in ZooKeeper is not available in this build, set process.roles")
-	case !n.is(roleController):
-		return errors.New("process.roles must contain controller: a broker of its own cannot follow a controller elsewhere in this build")
-	}
-	return nil
-}
-
 // abandon gives up what Open took, as if the process had died.
 func (n *Node) abandon() {
 	if n.server != nil {
@@ -172,6 +150,7 @@ func (n *Node) Start(ctx context.Context) error {
 	n.mu.Unlock()
 	ctx, cancel := n.until(ctx)
 	defer cancel()
+	n.logStarting()
 	n.wheel.Start()
 	n.loader.Start()
 	if n.controller != nil {
@@ -197,10 +176,7 @@ func (n *Node) Start(ctx context.Context) error {
 			return n.orFailure(err)
 		}
 	}
-	log4j.Named(n.log, "kafka.server.KafkaRaftServer", fmt.Sprintf("KafkaRaftServer nodeId=%d", n.static.NodeID)).Info("Kafka Server started")
-	if n.is(roleBroker) {
-		log4j.Named(n.log, "kafka.server.KafkaServer", fmt.Sprintf("KafkaServer id=%d", n.static.NodeID)).Info("started")
-	}
+	n.logStarted()
 	return nil
 }
 

@@ -181,10 +181,9 @@ func TestUnformattedDirectoryIsRefused(t *testing.T) {
 }
 
 func TestRolesThatCannotBeServedAreRefused(t *testing.T) {
-	m := newMachine(t, map[string]string{
-		"process.roles": "broker", "listeners": "PLAINTEXT://localhost:9092", "node.id": "2",
-	})
-	if _, err := m.open(); err == nil || !strings.Contains(err.Error(), "process.roles must contain controller") {
+	m := newMachine(t, nil)
+	m.cfg.ProcessRoles, m.cfg.ZookeeperConnect = nil, "localhost:2181"
+	if _, err := m.open(); err == nil || !strings.Contains(err.Error(), "set process.roles") {
 		t.Errorf("%v", err)
 	}
 }

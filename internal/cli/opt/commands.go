@@ -10,7 +10,7 @@ import (
 // Commands is the command line of a tool whose first word that is no option names
 // what to do: options of the tool, the command, options of the command. Names of
 // options may be cut short as long as they are clear, and the last of a repeated
-// option counts.
+// option counts. An alias that begins with a dash is an option of one letter.
 type Commands struct {
 	Program string
 	Doc     string
@@ -26,6 +26,8 @@ type Commands struct {
 type Command struct {
 	Name, Doc string
 	Table     Table
+	// OneOf names options of Table of which exactly one must be given.
+	OneOf []string
 }
 
 // Chosen is what such a command line said.
@@ -47,7 +49,7 @@ func (c *Commands) Parse(args []string) (*Chosen, error) {
 	if help {
 		return &Chosen{Help: c.Help()}, nil
 	}
-	if err := c.checkOneOf(out.Global, false); err != nil {
+	if err := checkOneOf(out.Global, c.OneOf, false); err != nil {
 		return nil, err
 	}
 	if len(rest) == 0 {
@@ -67,21 +69,47 @@ func (c *Commands) Parse(args []string) (*Chosen, error) {
 	}
 	for _, o := range sub.Table.Options {
 		if o.Required && !out.Values.Has(o.Name) {
-			return nil, Usagef("argument --%s is required", o.Name)
+			return nil, Usagef("argument %s is required", o.dashed())
 		}
 	}
-	return out, c.checkOneOf(out.Global, true)
+	if err := checkOneOf(out.Values, sub.OneOf, len(sub.OneOf) > 0); err != nil {
+		return nil, err
+	}
+	return out, checkOneOf(out.Global, c.OneOf, c.OneRequired)
 }
 
-func (c *Commands) checkOneOf(v *Values, end bool) error {
-	given := slices.DeleteFunc(slices.Clone(c.OneOf), func(n string) bool { return !v.Has(n) })
+// checkOneOf fails when more than one of the named options was given, or none though one
+// must be.
+func checkOneOf(v *Values, names []string, required bool) error {
+	given := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return !v.Has(n) })
 	if len(given) > 1 {
-		return Usagef("argument --%s: not allowed with argument --%s", given[1], given[0])
+		return Usagef("argument %s: not allowed with argument %s", v.table.find(given[1]).dashed(), v.table.find(given[0]).dashed())
 	}
-	if end && c.OneRequired && len(given) == 0 {
-		return Usagef("one of the arguments --%s is required", strings.Join(c.OneOf, " --"))
+	if required && len(given) == 0 {
+		all := make([]string, len(names))
+		for i, n := range names {
+			all[i] = v.table.find(n).dashed()
+		}
+		return Usagef("one of the arguments %s is required", strings.Join(all, " "))
 	}
 	return nil
+}
+
+// dashed is the option as messages name it: all its spellings.
+func (o *Option) dashed() string {
+	names := []string{"--" + o.Name}
+	for _, a := range o.Aliases {
+		names = append(names, dashed(a))
+	}
+	return strings.Join(names, "/")
+}
+
+// dashed is a spelling of an option as it is typed.
+func dashed(name string) string {
+	if strings.HasPrefix(name, "-") {
+		return name
+	}
+	return "--" + name
 }
 
 func (c *Commands) names() []string {
@@ -106,27 +134,36 @@ func (v *Values) words(args []string, stop bool) (rest []string, help bool, err 
 			}
 			return nil, false, Usagef("unrecognized arguments: '%s'", word)
 		}
-		name, arg, hasArg := strings.Cut(strings.TrimPrefix(word, "--"), "=")
-		o, err := v.table.findPrefix(name)
+		o, arg, hasArg, err := v.table.option(word)
 		if err != nil {
 			return nil, false, err
 		}
-		if o == nil || !strings.HasPrefix(word, "--") {
-			return nil, false, Usagef("unrecognized arguments: '%s'", word)
-		}
 		switch {
 		case o.Kind == Flag && hasArg:
-			return nil, false, Usagef("argument --%s: ignored explicit argument '%s'", o.Name, arg)
+			return nil, false, Usagef("argument %s: ignored explicit argument '%s'", o.dashed(), arg)
 		case o.Kind != Flag && !hasArg:
 			i++
 			if i == len(args) || looksLikeOption(args[i]) {
-				return nil, false, Usagef("argument --%s: expected one argument", o.Name)
+				return nil, false, Usagef("argument %s: expected one argument", o.dashed())
 			}
 			arg = args[i]
 		}
 		v.given[o.Name] = append(v.given[o.Name], arg)
 	}
 	return nil, false, nil
+}
+
+// option finds the option that a word names, with the argument that hangs on it.
+func (t *Table) option(word string) (o *Option, arg string, hasArg bool, err error) {
+	if strings.HasPrefix(word, "--") {
+		name, arg, hasArg := strings.Cut(word[2:], "=")
+		if o, err = t.findPrefix(name); o != nil || err != nil {
+			return o, arg, hasArg, err
+		}
+	} else if o = t.find(word[:2]); o != nil {
+		return o, word[2:], len(word) > 2, nil
+	}
+	return nil, "", false, Usagef("unrecognized arguments: '%s'", word)
 }
 
 // looksLikeOption says whether a word cannot be an option's argument. A negative

@@ -44,7 +44,7 @@ func (o *Option) label() string {
 	}
 	b.WriteString("--" + o.Name)
 	for _, a := range o.Aliases {
-		b.WriteString(", --" + a)
+		b.WriteString(", " + dashed(a))
 	}
 	if o.Kind != Flag {
 		typ := o.Type

@@ -33,6 +33,7 @@ type timers struct {
 	campaign time.Time // a voter stands for election
 	hello    time.Time // a node without a vote says that it follows
 	probe    time.Time // the leader, whose connection has ended, is asked for
+	move     time.Time // a voter that may have moved tells the leader where it is
 	probes   int       // how many questions are left
 	// hurried is how many quick attempts are left.
 	hurried int
@@ -46,6 +47,14 @@ func (t *timers) contact(now time.Time, timeout time.Duration) {
 // spread is a random part of d.
 func (e *Engine) spread(d time.Duration) time.Duration {
 	return time.Duration(e.rng.Int63n(int64(max(d, 1))))
+}
+
+// electionBackoff bounds the random part of the pause between two attempts to be elected.
+func (e *Engine) electionBackoff() time.Duration {
+	if e.o.ElectionBackoffMax > 0 {
+		return e.o.ElectionBackoffMax
+	}
+	return e.o.ElectionTimeout
 }
 
 // startTimers sets the first deadlines. The caller holds mu.
@@ -66,7 +75,7 @@ func (e *Engine) leaderSeen(before view) {
 	t := &e.timers
 	switch {
 	case e.seen.state == etcdraft.StateLeader:
-		t.forget, t.campaign, t.hurried = time.Time{}, time.Time{}, 0
+		t.forget, t.campaign, t.move, t.hurried = time.Time{}, time.Time{}, time.Time{}, 0
 		if before.state != etcdraft.StateLeader || before.epoch != e.seen.epoch {
 			t.tick = now.Add(timeout / electionTicks)
 		}
@@ -74,6 +83,7 @@ func (e *Engine) leaderSeen(before view) {
 	case e.seen.leader != kafka.NoNode:
 		if before.leader != e.seen.leader || before.epoch != e.seen.epoch {
 			t.contact(now, timeout)
+			t.move = now
 		}
 	default:
 		t.forget = time.Time{}
@@ -111,7 +121,7 @@ func (e *Engine) voteGiven() {
 // untilTimer is how long the loop may sleep; false is for ever.
 func (e *Engine) untilTimer() (time.Duration, bool) {
 	var first time.Time
-	for _, t := range []time.Time{e.leaderTick(), e.timers.forget, e.timers.campaign, e.timers.hello, e.timers.probe} {
+	for _, t := range []time.Time{e.leaderTick(), e.timers.forget, e.timers.campaign, e.timers.hello, e.timers.probe, e.timers.move} {
 		if !t.IsZero() && (first.IsZero() || t.Before(first)) {
 			first = t
 		}
@@ -158,7 +168,7 @@ func (e *Engine) onTimers() (bool, error) {
 		t.campaign = now.Add(e.spread(e.o.ElectionTimeout))
 		return true, e.forgetLeader()
 	case due(t.campaign):
-		t.campaign = now.Add(e.o.ElectionTimeout/2 + e.spread(e.o.ElectionTimeout))
+		t.campaign = now.Add(e.o.ElectionTimeout/2 + e.spread(e.electionBackoff()))
 		if t.hurried > 0 {
 			t.hurried--
 			t.campaign = now.Add(e.turn(e.o.ElectionTimeout / hurryStep))
@@ -168,6 +178,12 @@ func (e *Engine) onTimers() (bool, error) {
 			e.sayHello()
 		}
 		return true, e.campaign()
+	case due(t.move):
+		t.move = time.Time{}
+		if e.mayMove() {
+			t.move = now.Add(e.o.ElectionTimeout)
+		}
+		return true, nil
 	case due(t.hello):
 		t.hello = now.Add(e.o.ElectionTimeout / helloEvery)
 		e.sayHello()
@@ -242,6 +258,10 @@ func (e *Engine) peerRefused(id kafka.NodeID) error {
 			e.mu.Lock()
 			defer e.mu.Unlock()
 			e.rn.ReportUnreachable(raftID(id))
+			if e.handingTo == id {
+				e.handingTo = kafka.NoNode
+				e.notify()
+			}
 			return nil
 		})
 	}
@@ -266,13 +286,14 @@ func (e *Engine) furthest() kafka.NodeID {
 }
 
 // handOver asks the voter that is furthest to take over, and waits for that as long as
-// an election may take.
+// an election may take, or until that voter's address refuses.
 func (e *Engine) handOver() {
 	e.mu.Lock()
 	to := kafka.NodeID(kafka.NoNode)
 	if e.seenLeading() {
 		to = e.furthest()
 	}
+	e.handingTo = to
 	e.mu.Unlock()
 	if to == kafka.NoNode {
 		return
@@ -283,9 +304,9 @@ func (e *Engine) handOver() {
 	defer limit.Stop()
 	for {
 		e.mu.Lock()
-		leader, changed := e.leader.Leader, e.changed
+		leader, changed, failed := e.leader.Leader, e.changed, e.handingTo == kafka.NoNode
 		e.mu.Unlock()
-		if leader != e.o.NodeID && leader != kafka.NoNode {
+		if failed || leader != e.o.NodeID && leader != kafka.NoNode {
 			return
 		}
 		select {

@@ -77,6 +77,41 @@ func TestClosingLeaderHandsOver(t *testing.T) {
 	s.close()
 }
 
+// A leader whose successor is dead does not wait for it: its address refuses.
+func TestClosingLeaderDoesNotWaitForTheDead(t *testing.T) {
+	s := newSim(t, 3, 3, func(_ *simNode, o *Options) { o.StaticVoters = staticSet(3) })
+	for _, n := range s.nodes {
+		n.format(false, nil)
+		n.start()
+	}
+	lead := s.awaitLeader()
+	s.propose()
+	s.run(time.Second)
+	for _, n := range s.nodes {
+		if n != lead {
+			n.kill(vfs.ProcessKill)
+		}
+	}
+	began := s.clock.Now()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		lead.engine.handOver()
+	}()
+	for over := false; !over; {
+		s.run(time.Millisecond)
+		select {
+		case <-done:
+			over = true
+		case <-time.After(time.Millisecond): // the other goroutine may have to run
+		}
+	}
+	if took := s.clock.Since(began); took > 500*time.Millisecond {
+		t.Errorf("it waits %s of an election timeout of 1s", took)
+	}
+	s.close()
+}
+
 func sampleEnvelope() *envelope {
 	rec := records.NewTopicRecord()
 	rec.Name = "t"

@@ -78,6 +78,9 @@ type Options struct {
 	SnapshotMaxBytes int
 	// ElectionTimeout is controller.quorum.election.timeout.ms.
 	ElectionTimeout time.Duration
+	// ElectionBackoffMax is controller.quorum.election.backoff.max.ms, by how much two
+	// attempts to be elected are spread; 0 takes the election timeout.
+	ElectionBackoffMax time.Duration
 	// RetentionBytes and RetentionMs are metadata.max.retention.bytes and .ms.
 	RetentionBytes int64
 	RetentionMs    int64
@@ -145,7 +148,11 @@ type Engine struct {
 	fetched     storage.SnapshotID          // the last one that came; guarded by mu
 	hint        answer                      // who leads, by another node's word; guarded by mu
 	asked       int                         // counts the questions for the leader
-	joining     bool                        // a request to become a voter is under way; guarded by mu
+	// handingTo is whom Close hands leadership to, until that has failed; guarded by mu.
+	handingTo kafka.NodeID
+	// asking is whether a request about this node's own place among the voters is under
+	// way; guarded by mu.
+	asking bool
 	// proposedVoters is the offset of the last voter set that this leader has proposed;
 	// guarded by mu.
 	proposedVoters kafka.Offset
@@ -345,13 +352,18 @@ func (e *Engine) Close() error {
 	if started {
 		e.handOver()
 	}
+	return e.Abort()
+}
+
+// Abort is Close without a farewell: the others find out by themselves.
+func (e *Engine) Abort() error {
 	e.mu.Lock()
 	if e.closed {
 		e.mu.Unlock()
 		return nil
 	}
 	e.closed = true
-	started = e.started
+	started := e.started
 	close(e.stop)
 	e.mu.Unlock()
 	e.end()

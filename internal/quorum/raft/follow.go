@@ -89,6 +89,7 @@ func (e *Engine) sayHello() {
 	if e.o.Transport == nil {
 		return
 	}
+	e.mayMove()
 	e.mu.Lock()
 	p, to := e.askNext()
 	e.mu.Unlock()

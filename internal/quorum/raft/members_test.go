@@ -127,6 +127,31 @@ func TestNodesJoinByThemselves(t *testing.T) {
 	s.settle()
 }
 
+// A voter comes back at another address: the leader hears of it from the voter itself,
+// whether it leads on or not, and the set says so everywhere.
+func TestVotersMove(t *testing.T) {
+	for seed := range int64(5) {
+		s := newDynamicSim(t, seed, 3, true)
+		s.awaitLeader()
+		s.run(20 * time.Second)
+		for i, n := range s.nodes {
+			n.kill(vfs.ProcessKill)
+			s.run(time.Duration(i) * 3 * time.Second)
+			n.port += 100
+			n.start()
+			s.run(20 * time.Second)
+			for _, other := range s.nodes {
+				v, ok := other.engine.Describe().VoterSet.Find(n.id())
+				if !ok || !slices.Equal(v.Endpoints, endpoint(int(n.port))) {
+					t.Fatalf("seed %d: node %d knows node %d at %v", seed, other.i, n.i, v.Endpoints)
+				}
+			}
+		}
+		s.settle()
+		s.close()
+	}
+}
+
 // Random changes of the voter set among random faults.
 func TestVotersChangeWhateverHappens(t *testing.T) {
 	for seed := range int64(30) {

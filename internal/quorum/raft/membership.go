@@ -13,6 +13,7 @@ import (
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/quorum"
 	"github.com/gregorhq/gregor/internal/storage"
+	"github.com/gregorhq/gregor/internal/wire"
 )
 
 // A change of the voter set (KIP-853) is one VotersRecord behind the log's end. It
@@ -155,11 +156,8 @@ func keysString(s storage.VoterSet) string {
 func (e *Engine) mayJoin() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	p, _, ok := e.peer(e.leader.Leader)
-	if !ok && e.leader.Leader == kafka.NoNode && e.hint.Leader != kafka.NoNode && len(e.hint.Endpoints) > 0 {
-		p, ok = Peer{ID: e.hint.Leader, Endpoint: e.hint.Endpoints[0]}, true
-	}
-	if e.joining || e.isVoter() || !ok || len(e.o.LocalEndpoints) == 0 {
+	p, _, ok := e.leaderOrHint()
+	if e.asking || e.isVoter() || !ok || len(e.o.LocalEndpoints) == 0 {
 		return
 	}
 	var req kmsg.Request
@@ -180,14 +178,64 @@ func (e *Engine) mayJoin() {
 	} else {
 		return
 	}
-	e.joining = true
+	e.ask(p, req)
+}
+
+// mayMove tells the leader where this voter is reached and what it supports, if the voter
+// set says otherwise (KIP-853); it says whether that is so. A leader writes its own place
+// itself.
+func (e *Engine) mayMove() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	me, ok := e.voters.Find(e.o.NodeID)
+	own := e.o.LocalEndpoints
+	if !ok || !e.isVoter() || e.kraftVersion < 1 || len(own) == 0 || e.o.Transport == nil ||
+		slices.Equal(me.Endpoints, own) && me.MinKRaftVersion == 0 && me.MaxKRaftVersion == 1 {
+		return false
+	}
+	p, epoch, ok := e.leaderOrHint()
+	if !ok || p.ID == e.o.NodeID || e.asking {
+		return true
+	}
+	req := kmsg.NewPtrUpdateRaftVoterRequest()
+	req.ClusterID, req.CurrentLeaderEpoch = &e.o.ClusterID, epoch
+	req.VoterID, req.VoterDirectoryID = int32(e.o.NodeID), e.o.DirectoryID
+	for _, at := range own {
+		l := kmsg.NewUpdateRaftVoterRequestListener()
+		l.Name, l.Host, l.Port = at.Listener, at.Host, at.Port
+		req.Listeners = append(req.Listeners, l)
+	}
+	req.KRaftVersionFeature.MaxSupportedVersion = 1
+	e.ask(p, req)
+	return true
+}
+
+// leaderOrHint is the leader and its epoch; while none is known, who leads by another
+// node's word. The caller holds mu.
+func (e *Engine) leaderOrHint() (Peer, kafka.LeaderEpoch, bool) {
+	if p, _, ok := e.peer(e.leader.Leader); ok {
+		return p, e.leader.Epoch, true
+	}
+	if h := e.hint; e.leader.Leader == kafka.NoNode && h.Leader != kafka.NoNode && len(h.Endpoints) > 0 {
+		return Peer{ID: h.Leader, Endpoint: h.Endpoints[0]}, h.Epoch, true
+	}
+	return Peer{}, kafka.NoEpoch, false
+}
+
+// ask sends a request about this node's own place among the voters. What is refused is
+// asked again by whoever asked. The caller holds mu.
+func (e *Engine) ask(p Peer, req kmsg.Request) {
+	e.asking = true
 	e.spawn(func() {
-		_, err := e.o.Transport.Do(e.ctx, p, req)
+		resp, err := e.o.Transport.Do(e.ctx, p, req)
+		if u, ok := resp.(*kmsg.UpdateRaftVoterResponse); ok && err == nil && u.ErrorCode != 0 {
+			err = kafka.CodeForNum(u.ErrorCode)
+		}
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		e.joining = false
-		if err != nil {
-			e.o.Logger.Info("asking to become a voter", "error", err)
+		e.asking = false
+		if err != nil && e.ctx.Err() == nil {
+			e.o.Logger.Info("asking the leader for a change of the voters", "request", wire.Name(req.Key()), "leader", p.ID, "error", err)
 		}
 	})
 }

@@ -51,8 +51,8 @@ type ObserverOptions struct {
 	Do func(context.Context, quorum.Peer, kmsg.Request) (kmsg.Response, error)
 }
 
-// fetchMaxWait is how long the leader may hold a fetch that has nothing to tell.
-const fetchMaxWait = 500 * time.Millisecond
+// FetchMaxWait is how long the leader may hold a fetch that has nothing to tell.
+const FetchMaxWait = 500 * time.Millisecond
 
 // Observer follows the metadata log on a node without the controller role, by Kafka's
 // own Fetch and FetchSnapshot (KIP-595, KIP-630), so that the controllers may be of
@@ -200,7 +200,7 @@ func (ob *Observer) round() (pause time.Duration, err error) {
 	}
 	req := ob.request()
 	ctx, cancel := context.WithCancel(e.ctx)
-	limit := e.o.Clock.AfterFunc(fetchMaxWait+ob.o.FetchTimeout, cancel)
+	limit := e.o.Clock.AfterFunc(FetchMaxWait+ob.o.FetchTimeout, cancel)
 	got, err := ob.o.Do(ctx, p, req)
 	limit.Stop()
 	cancel()
@@ -294,7 +294,7 @@ func (ob *Observer) request() *kmsg.FetchRequest {
 	req := kmsg.NewPtrFetchRequest()
 	req.ClusterID = &ob.o.ClusterID
 	req.ReplicaID, req.ReplicaState.ID = int32(ob.o.NodeID), int32(ob.o.NodeID)
-	req.MaxWaitMillis = int32(fetchMaxWait / time.Millisecond)
+	req.MaxWaitMillis = int32(FetchMaxWait / time.Millisecond)
 	req.MaxBytes = int32(ob.o.FetchMaxBytes)
 	if req.MaxBytes <= 0 {
 		req.MaxBytes = 1 << 20

@@ -61,6 +61,8 @@ type simNode struct {
 	rec    *simRecorder
 	tasks  []func()
 	cut    bool
+	// port is where the node listens.
+	port uint16
 	// crashIn counts the file operations down to a power loss in the middle of things;
 	// left is what the disk holds after it.
 	crashIn int
@@ -133,7 +135,7 @@ func (simTransport) OnDisconnect(func(kafka.NodeID)) {}
 
 func (tr simTransport) target(p Peer) *simNode {
 	for _, n := range tr.n.s.nodes {
-		if uint16(n.i) == p.Endpoint.Port {
+		if n.port == p.Endpoint.Port {
 			return n
 		}
 	}
@@ -182,6 +184,16 @@ func (tr simTransport) Do(_ context.Context, p Peer, req kmsg.Request) (kmsg.Res
 			v.Endpoints = append(v.Endpoints, storage.Endpoint{Listener: l.Name, Host: l.Host, Port: l.Port})
 		}
 		return nil, to.engine.AddVoter(context.Background(), v, false)
+	case *kmsg.UpdateRaftVoterRequest:
+		v := storage.Voter{ID: kafka.NodeID(req.VoterID), DirectoryID: req.VoterDirectoryID,
+			MinKRaftVersion: req.KRaftVersionFeature.MinSupportedVersion, MaxKRaftVersion: req.KRaftVersionFeature.MaxSupportedVersion}
+		for _, l := range req.Listeners {
+			v.Endpoints = append(v.Endpoints, storage.Endpoint{Listener: l.Name, Host: l.Host, Port: l.Port})
+		}
+		resp := kmsg.NewPtrUpdateRaftVoterResponse()
+		resp.ErrorCode = kafka.NumOf(to.engine.UpdateVoter(expired(), req.CurrentLeaderEpoch, v))
+		to.pump()
+		return resp, nil
 	}
 	return nil, errors.New("unexpected request")
 }
@@ -206,7 +218,7 @@ func newSim(t *testing.T, seed int64, n int, opts func(*simNode, *Options)) *sim
 	s := &sim{t: t, seed: seed, rng: rand.New(rand.NewSource(seed)), clock: clock.NewVirtual(time.UnixMilli(1_000_000)),
 		leaders: map[kafka.LeaderEpoch]kafka.NodeID{}, ledger: map[kafka.Offset]string{}}
 	for i := 1; i <= n; i++ {
-		node := &simNode{s: s, i: i, fs: vfs.NewMem(), last: map[int]time.Time{}}
+		node := &simNode{s: s, i: i, port: uint16(i), fs: vfs.NewMem(), last: map[int]time.Time{}}
 		node.opts = func(o *Options) { opts(node, o) }
 		node.dirID = kafka.UUID{0: 9, 15: byte(i)}
 		s.nodes = append(s.nodes, node)
@@ -268,7 +280,7 @@ func (n *simNode) start() {
 		s.t.Fatalf("seed %d: %v", s.seed, err)
 	}
 	o := Options{NodeID: n.id(), DirectoryID: n.logs.Dirs()[0].ID, FS: fsys, Clock: s.clock, Logger: quiet, Log: l, Dir: dir,
-		ClusterID: "test", Transport: simTransport{n}, LocalEndpoints: endpoint(n.i),
+		ClusterID: "test", Transport: simTransport{n}, LocalEndpoints: endpoint(int(n.port)),
 		ElectionTimeout: time.Second, RetentionBytes: -1, RetentionMs: -1, Seed: s.rng.Int63(), SnapshotMaxBytes: 100}
 	n.opts(&o)
 	e, err := Open(o)

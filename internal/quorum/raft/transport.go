@@ -18,20 +18,23 @@ import (
 // for the messages of each peer, and one for its other requests, so that a snapshot
 // does not hold up a heartbeat.
 type RPC struct {
-	o rpc.Options
+	messages, requests rpc.Options
 
 	mu    sync.Mutex
-	peers map[Peer]*rpcPeer // guarded by mu
-	gone  func(kafka.NodeID)
+	peers map[Peer]*rpcPeer  // guarded by mu
+	gone  func(kafka.NodeID) // guarded by mu
 	// closed is set by Close; nothing is opened after it. Guarded by mu.
 	closed bool
 }
 
 // rpcPeer is one peer at one address.
-type rpcPeer struct{ messages, others *rpc.Node }
+type rpcPeer struct{ messages, requests *rpc.Node }
 
-// NewRPC returns a transport; Close ends its connections.
-func NewRPC(o rpc.Options) *RPC { return &RPC{o: o, peers: map[Peer]*rpcPeer{}} }
+// NewRPC returns a transport; Close ends its connections. Messages are answered at once,
+// requests may be held by the peer: each kind has options of its own.
+func NewRPC(messages, requests rpc.Options) *RPC {
+	return &RPC{messages: messages, requests: requests, peers: map[Peer]*rpcPeer{}}
+}
 
 // OnDisconnect sets what hears of connections that ended.
 func (t *RPC) OnDisconnect(f func(kafka.NodeID)) {
@@ -52,13 +55,13 @@ func (t *RPC) peer(p Peer) *rpcPeer {
 	if c == nil {
 		addr := net.JoinHostPort(p.Endpoint.Host, strconv.Itoa(int(p.Endpoint.Port)))
 		where := func() (string, error) { return addr, nil }
-		o, gone := t.o, t.gone
+		o, gone := t.messages, t.gone
 		o.Disconnected = func(error) {
 			if gone != nil && p.ID != kafka.NoNode {
 				gone(p.ID)
 			}
 		}
-		c = &rpcPeer{messages: rpc.NewNode(o, where), others: rpc.NewNode(t.o, where)}
+		c = &rpcPeer{messages: rpc.NewNode(o, where), requests: rpc.NewNode(t.requests, where)}
 		t.peers[p] = c
 	}
 	return c
@@ -86,7 +89,7 @@ func (t *RPC) Do(ctx context.Context, p Peer, req kmsg.Request) (kmsg.Response, 
 	if c == nil {
 		return nil, rpc.ErrClosed
 	}
-	resp, err := c.others.Do(ctx, req)
+	resp, err := c.requests.Do(ctx, req)
 	if err != nil {
 		return nil, fmt.Errorf("%s to node %d: %w", wire.Name(req.Key()), p.ID, err)
 	}
@@ -102,7 +105,7 @@ func (t *RPC) Close() error {
 	t.mu.Unlock()
 	var first error
 	for _, c := range peers {
-		for _, n := range []*rpc.Node{c.messages, c.others} {
+		for _, n := range []*rpc.Node{c.messages, c.requests} {
 			if err := n.Close(); err != nil && first == nil {
 				first = err
 			}
