@@ -165,7 +165,7 @@ func (l *Log) write(data []byte, infos []batch.Info, update *producer.Update, no
 	l.indexBatches(seg, infos, pos)
 	aborted := l.producers.Commit(update, info.LastOffset+1)
 	txnErr := l.addAborted(seg, aborted)
-	l.refreshUnstable()
+	l.refreshUnstable(l.hw.Load())
 	seg.publish(info.LastOffset+1, pos+int64(len(data)))
 	return info, txnErr
 }

@@ -3,10 +3,12 @@ package log
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
 
+	"github.com/gregorhq/gregor/internal/batch"
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/vfs"
 )
@@ -204,4 +206,50 @@ func TestMemoryOfAnotherLogIsNotRead(t *testing.T) {
 		}
 	}
 	r.close()
+}
+
+// TestStableOffsetComesWithTheWatermark (T12): whoever sees the high watermark of a log
+// that was just loaded sees the last stable offset that belongs to it.
+func TestStableOffsetComesWithTheWatermark(t *testing.T) {
+	r := newRig(t, vfs.NewMem()).open()
+	l := r.create()
+	for i := range 20 {
+		if _, err := r.appendRaw(l, 3, batch.OriginClient, produce(t, 5, int32(i), true, r.clock.Now().UnixMilli(), "a")); err != nil {
+			t.Fatal(err)
+		}
+		r.marker(l, 5, true)
+	}
+	end := l.LogEndOffset()
+	r.reopen()
+	l = r.log()
+	if err := l.Load(); err != nil {
+		t.Fatal(err)
+	}
+	if l.LastStableOffset() == end {
+		t.Fatal("the transactions do not wait for their markers to be replicated")
+	}
+	check := func() (done bool) {
+		if l.HighWatermark() < end {
+			return false
+		}
+		if got := l.LastStableOffset(); got != end {
+			t.Errorf("the high watermark is %d, the last stable offset %d", end, got)
+		}
+		return true
+	}
+	// With the log's lock held the update stops half way, if it has two halves.
+	l.mu.Lock()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		l.UpdateHighWatermark(end)
+	}()
+	for i := 0; i < 100_000 && !check(); i++ {
+		runtime.Gosched()
+	}
+	l.mu.Unlock()
+	<-done
+	if !check() {
+		t.Error("the high watermark did not rise")
+	}
 }

@@ -227,7 +227,7 @@ func (l *Log) finishLoad(state *producer.State) error {
 	}
 	l.producers = state
 	l.boundWatermark()
-	l.refreshUnstable()
+	l.refreshUnstable(l.hw.Load())
 	l.dropStraySnapshots()
 	l.loaded.Store(true)
 	return nil

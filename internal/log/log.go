@@ -190,6 +190,14 @@ func (l *Log) Segments() []Segment {
 // lower value is ignored. It returns the value in force.
 func (l *Log) UpdateHighWatermark(hw int64) int64 {
 	hw = min(hw, l.LogEndOffset())
+	if l.unstable.Load() != noUnstable && hw > l.hw.Load() {
+		// Before the watermark is visible: else a log that was just loaded, all of whose
+		// transactions wait for their markers to be replicated, would show a high
+		// watermark that is right and a last stable offset of long ago.
+		l.mu.Lock()
+		l.refreshUnstable(hw)
+		l.mu.Unlock()
+	}
 	for {
 		old := l.hw.Load()
 		if hw <= old {
@@ -200,21 +208,16 @@ func (l *Log) UpdateHighWatermark(hw int64) int64 {
 		}
 	}
 	l.dir.hwDirty.Store(true)
-	if l.unstable.Load() != noUnstable {
-		l.mu.Lock()
-		l.refreshUnstable()
-		l.mu.Unlock()
-	}
 	return hw
 }
 
-// refreshUnstable tells the producer state of the watermark and publishes the
-// first unstable offset; l.mu is held.
-func (l *Log) refreshUnstable() {
+// refreshUnstable tells the producer state of the watermark, which may be about to
+// become visible, and publishes the first unstable offset; l.mu is held.
+func (l *Log) refreshUnstable(hw int64) {
 	if l.producers == nil {
 		return
 	}
-	l.producers.OnHighWatermark(l.hw.Load())
+	l.producers.OnHighWatermark(hw)
 	u := int64(noUnstable)
 	if offset, ok := l.producers.FirstUnstableOffset(); ok {
 		u = max(offset, l.start.Load())

@@ -38,7 +38,7 @@ func (l *Log) advanceStart(offset int64) (bool, error) {
 		l.epochsDirty = true
 	}
 	l.producers.OnLogStart(offset)
-	l.refreshUnstable()
+	l.refreshUnstable(l.hw.Load())
 	return true, nil
 }
 

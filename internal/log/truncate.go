@@ -100,7 +100,7 @@ func (l *Log) truncate(v *view, offset int64) error {
 		return err
 	}
 	l.producers = state
-	l.refreshUnstable()
+	l.refreshUnstable(l.hw.Load())
 	return nil
 }
 
@@ -234,7 +234,7 @@ func (l *Log) restart(offset int64) error {
 	}
 	l.epochs.Store(&epochTable{})
 	l.producers.Reset(offset)
-	l.refreshUnstable()
+	l.refreshUnstable(l.hw.Load())
 	return l.writeEpochs(&epochTable{})
 }
 

@@ -389,3 +389,19 @@ func TestUndecodableBodyIsAnInvalidRequest(t *testing.T) {
 	c.expectClosed()
 	eventually(t, "it is counted", func() bool { return k.s.metrics.InvalidRequests.Load() == 1 })
 }
+
+// TestServeDuringStop: a node may be stopped while it starts; no acceptor may begin
+// behind the back of who waits for them.
+func TestServeDuringStop(t *testing.T) {
+	var p parked
+	k := newKit(t, p.handle, nil)
+	if err := k.s.Stop(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range k.s.listeners {
+		l.serving = false // as if it had not been served yet
+	}
+	if err := k.s.Serve(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("serving after Stop: %v", err)
+	}
+}

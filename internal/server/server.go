@@ -38,6 +38,7 @@ type Server struct {
 	mu       sync.Mutex // guards the rest
 	conns    map[*conn]struct{}
 	empty    chan struct{} // closed when stopping and the last connection is gone
+	closing  bool          // no acceptor may begin any more
 	stopping bool
 	reaping  bool
 }
@@ -110,12 +111,19 @@ func (s *Server) Listen(ctx context.Context) error {
 }
 
 // Serve starts to accept on the named listeners, on all of them when none is named.
-// A listener that accepts already is left alone.
+// A listener that accepts already is left alone. After Stop or Close the error is
+// net.ErrClosed.
 func (s *Server) Serve(names ...string) error {
 	if len(names) == 0 {
 		for _, l := range s.listeners {
 			names = append(names, l.Name)
 		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		// A node that is stopped while it starts: who stops waits for the acceptors.
+		return net.ErrClosed
 	}
 	for _, name := range names {
 		l := s.Listener(name)
@@ -129,9 +137,7 @@ func (s *Server) Serve(names ...string) error {
 		s.acceptors.Add(1)
 		go s.acceptLoop(l)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.reaping && s.cfg.ConnectionsMaxIdle > 0 && !s.stopping {
+	if !s.reaping && s.cfg.ConnectionsMaxIdle > 0 {
 		s.reaping = true
 		s.background.Add(1)
 		go s.reap()
@@ -241,6 +247,9 @@ func (s *Server) closeListeners() {
 // beginStop ends accepting and marks the server as stopping. It returns the
 // connections that are left; calling it again is harmless.
 func (s *Server) beginStop() []*conn {
+	s.mu.Lock()
+	s.closing = true
+	s.mu.Unlock()
 	s.stopAccepting()
 	s.closeListeners()
 	s.acceptors.Wait()
