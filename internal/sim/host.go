@@ -64,9 +64,11 @@ func (h *host) start() error {
 func (h *host) kill(rng *rand.Rand, mode vfs.CrashMode) {
 	p := h.run
 	h.run = nil
-	h.disk = h.disk.Crash(rng, mode)
+	// The network goes first: what the process still writes may be on the disk or not,
+	// but nobody hears of it. The other way round it would acknowledge what is lost.
 	p.net.cut.Store(true)
 	h.c.net.Kill(h.name)
+	h.disk = h.disk.Crash(rng, mode)
 	h.c.reap(p)
 }
 
