@@ -110,6 +110,10 @@ func (p *txnProducer) retry(f func() (int16, error)) error {
 		if err != nil || code == 0 {
 			return err
 		}
+		// The last transaction's markers are on their way: every client comes back.
+		if code == kerr.ConcurrentTransactions.Code {
+			continue
+		}
 		if ke, ok := kerr.ErrorForCode(code).(*kerr.Error); !ok || !ke.Retriable {
 			return kerr.ErrorForCode(code)
 		}
