@@ -25,7 +25,7 @@ const (
 // goes to.
 type copying struct{ sources, destinations []int32 }
 
-// moves are all that move: what is under way and what was asked for now. A partition
+// moves are all that move: what is under way and what this call asks for. A partition
 // that moves already keeps its sources.
 func moves(active underWay, wanted []assignment, now map[kafka.TopicPartition][]int32) map[kafka.TopicPartition]copying {
 	out := map[kafka.TopicPartition]copying{}

@@ -55,13 +55,13 @@ func (r *meter) configure(c clock.Clock, cfg *config.Broker, bound int64) {
 }
 
 // advance begins new samples up to now. Caller holds mu.
-func (r *meter) advance(now time.Time) {
-	if r.filled == 0 || now.Sub(r.current) >= time.Duration(len(r.samples)+1)*r.sample {
+func (r *meter) advance(to time.Time) {
+	if r.filled == 0 || to.Sub(r.current) >= time.Duration(len(r.samples)+1)*r.sample {
 		clear(r.samples)
-		r.samples[0], r.next, r.filled, r.current = 0, 1%len(r.samples), 1, now
+		r.samples[0], r.next, r.filled, r.current = 0, 1%len(r.samples), 1, to
 		return
 	}
-	for now.Sub(r.current) >= r.sample {
+	for to.Sub(r.current) >= r.sample {
 		r.current = r.current.Add(r.sample)
 		r.samples[r.next] = 0
 		r.next = (r.next + 1) % len(r.samples)
@@ -148,7 +148,7 @@ func (t *throttles) replicated(p *Partition, n int) {
 	}
 }
 
-// leaderHolds says whether a follower's fetch of p gets no records for now. The caller
+// leaderHolds says whether a follower's fetch of p gets no records this time. The caller
 // has looked whether the rate is exceeded, once a fetch.
 func (t *throttles) leaderHolds(p *Partition, v *view) bool {
 	return v.cfg.leaderThrottled.has(p.tp.Partition, t.m.nodeID)
