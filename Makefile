@@ -7,7 +7,7 @@ LDFLAGS := -s -w -X github.com/gregorhq/gregor/internal/buildinfo.Version=$(VERS
 
 export CGO_ENABLED = 0
 
-.PHONY: build run test race vet lint cross fuzz bench compat compat-groups compat-copier compat-streams compat-mixed exchange sim mutants install-links clean
+.PHONY: build run test race vet lint cross fuzz bench compat compat-groups compat-copier compat-streams compat-mixed compat-franz exchange sim mutants install-links clean
 
 build: ## Build the static binary.
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/gregor
@@ -51,6 +51,9 @@ compat-copier: build ## Apache's TransactionalMessageCopier while the node is ki
 
 compat-streams: build ## Kafka Streams' word count, exactly_once_v2, while the node is killed; RUNS=1.
 	@bash test/compat/streams.sh
+
+compat-franz: build ## franz-go's suite; RUNS=1 NODES=1 (or 3, killed in turn) CHAOS=0.
+	@bash test/compat/franz.sh
 
 compat-mixed: build ## A cluster of gregor and Apache Kafka; CONTROLLER=kafka or gregor.
 	@bash test/compat/mixed.sh

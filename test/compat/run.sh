@@ -4,7 +4,7 @@
 # line a check and one summary line. Everything runs on loopback and ends by itself.
 # Afterwards it runs the scripts of the areas, once each.
 #
-#   AREAS  which of them (groups copier streams exchange)
+#   AREAS  which of them (franz groups copier streams exchange)
 area=compat port=${COMPAT_PORT:-19192}
 . "$(dirname "$0")/lib.sh"
 
@@ -17,9 +17,6 @@ need() {
       touch "$cache/clients-$v/.done" || exit 1
   done
   go build -o "$cache/lines" ./test/compat/lines || exit 1
-  if [ ! -x "$cache/kgo.test" ]; then
-    go test -c -o "$cache/kgo.test" github.com/twmb/franz-go/pkg/kgo || exit 1
-  fi
 }
 
 large() { topic "$1" 6 --config max.message.bytes=4000000; }
@@ -95,22 +92,14 @@ dump() {
   fi
 }
 
-franz() {
-  local skip='Share' # share groups are not served
-  local dir
-  dir=$(go list -m -f '{{.Dir}}' github.com/twmb/franz-go)/pkg/kgo
-  check "franz-go's suite without share groups" bash -c "cd '$dir' && KGO_SEEDS=$addr KGO_TEST_RF=1 '$cache/kgo.test' -test.timeout 300s -test.skip '$skip'"
-}
-
 need
 start
 roundtrips
 mission
-franz
 tools
 # An area's script is a check of its own here; its lines are its own.
 : >"$work/out"
-for name in ${AREAS-groups copier streams exchange}; do
+for name in ${AREAS-franz groups copier streams exchange}; do
   if env -u COMPAT_PORT RUNS=1 ROUNDS="${ROUNDS:-1}" bash "test/compat/$name.sh"; then pass "$name"; else fail "$name"; fi
 done
 summary
