@@ -35,11 +35,6 @@ type Source interface {
 	Fd() (uintptr, bool)
 }
 
-// Sendfile is Socket.Sendfile for a caller that has no Socket.
-func Sendfile(conn net.Conn, f Source, off int64, n int) (int, error) {
-	return NewSocket(conn).Sendfile(f, off, n)
-}
-
 // ReadReady is Socket.ReadReady for a caller that has no Socket.
 func ReadReady(conn net.Conn, getBuf func() []byte) (int, error) {
 	return NewSocket(conn).ReadReady(getBuf, nil)

@@ -136,6 +136,28 @@ func (s *Socket) Sendfile(f Source, off int64, n int) (int, error) {
 	return sent + m, err
 }
 
+// SendMapped is Sendfile by another way: on Linux a plain connection is written from a mapping of the file, which lasts
+// for the call. It copies once, into the socket, where reading into a buffer copies twice; to a peer on the same machine
+// it is cheaper than sendfile for both sides. Where mapping does not work the bytes are copied through a pooled buffer.
+// A range should be long: a call costs three system calls more than a write.
+func (s *Socket) SendMapped(f Source, off int64, n int) (int, error) {
+	if n <= 0 {
+		return 0, nil
+	}
+	sent := 0
+	if fd, ok := f.Fd(); ok && s.raw != nil {
+		var err error
+		if sent, err = s.sendMapped(int(fd), off, n); err != nil {
+			return sent, err
+		}
+	}
+	if sent == n {
+		return n, nil
+	}
+	m, err := s.copyRange(f, off+int64(sent), n-sent)
+	return sent + m, err
+}
+
 // copyRange sends a range of a file by reading and writing.
 func (s *Socket) copyRange(f io.ReaderAt, off int64, n int) (int, error) {
 	buf := copyBuffers.Get().(*[copyBuffer]byte)

@@ -81,18 +81,29 @@ func newTestFile(t testing.TB, size int) (testFile, []byte) {
 	return testFile{f}, data
 }
 
+// eachWay runs a test for each way of sending a file.
+func eachWay(t *testing.T, test func(t *testing.T, a, b net.Conn, send func(f Source, off int64, n int) (int, error))) {
+	for name, way := range map[string]func(*Socket, Source, int64, int) (int, error){"sendfile": (*Socket).Sendfile, "mapped": (*Socket).SendMapped} {
+		t.Run(name, func(t *testing.T) {
+			eachPair(t, func(t *testing.T, a, b net.Conn) {
+				s := NewSocket(a)
+				test(t, a, b, func(f Source, off int64, n int) (int, error) { return way(s, f, off, n) })
+			})
+		})
+	}
+}
+
 func TestSendfileRange(t *testing.T) {
 	f, data := newTestFile(t, 3<<20)
-	eachPair(t, func(t *testing.T, a, b net.Conn) {
+	eachWay(t, func(t *testing.T, a, b net.Conn, send func(Source, int64, int) (int, error)) {
 		const off, n = 12345, 2<<20 + 77
 		received := make(chan []byte, 1)
 		go func() {
 			all, _ := io.ReadAll(b)
 			received <- all
 		}()
-		s := NewSocket(a)
 		for _, r := range [][2]int{{off, n}, {0, 10}, {len(data) - 5, 5}} {
-			if sent, err := s.Sendfile(f, int64(r[0]), r[1]); sent != r[1] || err != nil {
+			if sent, err := send(f, int64(r[0]), r[1]); sent != r[1] || err != nil {
 				t.Fatalf("sent %d of %d, %v", sent, r[1], err)
 			}
 		}
@@ -107,28 +118,59 @@ func TestSendfileRange(t *testing.T) {
 	})
 }
 
+// TestSendfileBeyondEnd asks for more than the file has: in its last page, and pages
+// behind it. Nothing arrives that is not the file's.
 func TestSendfileBeyondEnd(t *testing.T) {
-	f, data := newTestFile(t, 1000)
-	eachPair(t, func(t *testing.T, a, b net.Conn) {
-		sent, err := Sendfile(a, f, 900, 200)
-		if sent != 100 || !errors.Is(err, io.ErrUnexpectedEOF) {
-			t.Fatalf("sent %d, %v", sent, err)
-		}
-		got := make([]byte, 100)
-		if _, err := io.ReadFull(b, got); err != nil || !bytes.Equal(got, data[900:]) {
-			t.Fatalf("received %x, %v", got, err)
-		}
-	})
+	for _, n := range []int{200, 1 << 20} {
+		f, data := newTestFile(t, 1000)
+		eachWay(t, func(t *testing.T, a, b net.Conn, send func(Source, int64, int) (int, error)) {
+			sent, err := send(f, 900, n)
+			if sent != 100 || !errors.Is(err, io.ErrUnexpectedEOF) {
+				t.Fatalf("sent %d, %v", sent, err)
+			}
+			a.Close()
+			if got, err := io.ReadAll(b); err != nil || !bytes.Equal(got, data[900:]) {
+				t.Fatalf("received %x, %v", got, err)
+			}
+		})
+	}
+}
+
+// TestFileIsCutWhileItIsSent cuts the file off when the receiver has seen the beginning:
+// the send ends with an error, whatever the part that is gone looks like in a mapping
+// (zeros in the last page of the file, nothing behind it).
+func TestFileIsCutWhileItIsSent(t *testing.T) {
+	const size = 64 << 20 // more than the sockets take without a reader
+	for _, left := range []int64{2<<20 + 100, size - 100} {
+		eachWay(t, func(t *testing.T, a, b net.Conn, send func(Source, int64, int) (int, error)) {
+			f, data := newTestFile(t, size)
+			received := make(chan []byte, 1)
+			go func() {
+				head := make([]byte, 1<<20)
+				_, _ = io.ReadFull(b, head)
+				_ = os.Truncate(f.Name(), left)
+				rest, _ := io.ReadAll(b)
+				received <- append(head, rest...)
+			}()
+			if sent, err := send(f, 0, size); err == nil {
+				t.Fatalf("sent %d of %d without an error", sent, size)
+			}
+			a.Close()
+			if got := <-received; !bytes.Equal(got[:1<<20], data[:1<<20]) {
+				t.Fatal("the beginning differs")
+			}
+		})
+	}
 }
 
 func TestSendfileDeadline(t *testing.T) {
 	f, _ := newTestFile(t, 1<<20)
-	eachPair(t, func(t *testing.T, a, b net.Conn) {
+	eachWay(t, func(t *testing.T, a, b net.Conn, send func(Source, int64, int) (int, error)) {
 		a.SetWriteDeadline(time.Now().Add(20 * time.Millisecond))
 		sent, total := 0, 0
 		var err error
 		for err == nil && total < 1<<30 {
-			sent, err = Sendfile(a, f, 0, 1<<20)
+			sent, err = send(f, 0, 1<<20)
 			total += sent
 		}
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -143,11 +185,11 @@ func TestSendfileDeadline(t *testing.T) {
 
 func TestSendfileToClosedPeer(t *testing.T) {
 	f, _ := newTestFile(t, 1<<20)
-	eachPair(t, func(t *testing.T, a, b net.Conn) {
+	eachWay(t, func(t *testing.T, a, b net.Conn, send func(Source, int64, int) (int, error)) {
 		b.Close()
 		var err error
 		for range 1000 {
-			if _, err = Sendfile(a, f, 0, 1<<20); err != nil {
+			if _, err = send(f, 0, 1<<20); err != nil {
 				break
 			}
 		}

@@ -180,21 +180,24 @@ func (c *conn) flush(b *batch) error {
 	return nil
 }
 
-// sendFile sends a file range in pieces: by sendfile where the listener is plaintext,
-// the file has a descriptor and the peer is on another machine, else through a
-// buffer. On loopback sendfile moves pages that the receiver's copy then finds cold:
-// reading and writing is faster there, by measurement (docs/adr/0005).
+// sendFile sends a file range in pieces. Encrypted connections and files without a
+// descriptor go through a buffer. Of the two ways that the system has, sendfile moves
+// pages that a receiver on the same machine then finds cold, so such a peer is written
+// to from a mapping of the file (docs/adr/0005).
 func (c *conn) sendFile(s *vfs.Span) error {
 	off, left := s.Off, s.Len
 	_, hasFd := s.File.Fd()
-	direct := hasFd && !c.srv.cfg.NoSendfile && !c.loopback && c.l.Protocol == PlainText
+	direct := hasFd && !c.srv.cfg.NoSendfile && c.l.Protocol == PlainText
 	for left > 0 {
 		var n int
 		var err error
-		if direct {
-			n, err = c.sock.Sendfile(s.File, off, min(left, maxWriteBytes))
-		} else {
+		switch {
+		case !direct:
 			n, err = c.copyFile(s, off, min(left, copyChunk))
+		case c.loopback:
+			n, err = c.sock.SendMapped(s.File, off, min(left, maxWriteBytes))
+		default:
+			n, err = c.sock.Sendfile(s.File, off, min(left, maxWriteBytes))
 		}
 		if err != nil {
 			return fmt.Errorf("sending %d bytes of %s from %d: %w", left, s.File.Name(), off, err)
