@@ -99,7 +99,12 @@ func (m *Machine) Tick(in Input) Result {
 		if s.contactMs < 0 {
 			s.contactMs = in.NowMs
 		}
-		if d.sessions.expired(s, in.NowMs) {
+		switch expired := d.sessions.expired(s, in.NowMs); {
+		case expired && b.ID == m.cfg.NodeID && b.IncarnationID == m.cfg.LocalIncarnation:
+			// The broker of this very process lives as the controller does: its heartbeats
+			// are late because the machine stood still, not because it died.
+			s.contactMs = in.NowMs
+		case expired:
 			delete(d.sessions.byID, b.ID)
 			d.fence(b)
 			return d.result(nil, false)
