@@ -28,7 +28,7 @@ func (w *world) consumerRequest(name string, a args, to coord.Token, client coor
 
 func (w *world) beatRequest(a args) *kmsg.ConsumerGroupHeartbeatRequest {
 	r := kmsg.NewPtrConsumerGroupHeartbeatRequest()
-	r.Version, r.Group, r.MemberID, r.MemberEpoch = 1, a.str("g", "g"), a.str("m", "m1"), int32(a.num("epoch", 0))
+	r.Version, r.Group, r.MemberID, r.MemberEpoch = int16(a.num("v", 1)), a.str("g", "g"), a.str("m", "m1"), int32(a.num("epoch", 0))
 	r.InstanceID, r.SubscribedTopicRegex, r.ServerAssignor = a.opt("i"), a.opt("regex"), a.opt("assignor")
 	if r.MemberEpoch == 0 {
 		r.RebalanceTimeoutMillis = 60000
@@ -39,6 +39,14 @@ func (w *world) beatRequest(a args) *kmsg.ConsumerGroupHeartbeatRequest {
 	}
 	if _, ok := a.named["topics"]; ok || r.MemberEpoch == 0 && r.SubscribedTopicRegex == nil {
 		r.SubscribedTopicNames = a.list("topics", "t")
+	}
+	r.RackID = a.opt("rack")
+	r.RebalanceTimeoutMillis = int32(a.num("rebalance", int64(r.RebalanceTimeoutMillis)))
+	switch a.str("say", "all") {
+	case "noparts":
+		r.Topics = nil
+	case "notopics":
+		r.SubscribedTopicNames = nil
 	}
 	for _, word := range a.words {
 		topic, parts, _ := strings.Cut(word, ":")

@@ -35,6 +35,13 @@ func (w *world) command(name string, a args) {
 		w.apply(w.m.TopicsDeleted(map[string]kafka.TopicID{a.words[0]: id}))
 	case "topicdrop": // a deletion that nobody was told of
 		w.change([]records.Message{&records.RemoveTopicRecord{TopicID: w.img.Topic(a.words[0]).ID}})
+	case "oldoffset": // a commit in the log as the first brokers wrote it
+		t, part, o := parseOffset(a.words[0])
+		key := &records.LegacyOffsetCommitKey{Group: a.str("g", "g"), Topic: t, Partition: part}
+		w.inLog(records.EncodeCoordinatorKey(key), &records.LegacyOffsetCommitValue{Offset: o, CommitTimestamp: w.now})
+	case "oddstate": // a member in a state that this version does not know
+		key := &records.ConsumerGroupCurrentMemberAssignmentKey{GroupID: "g", MemberID: a.str("m", "m1")}
+		w.inLog(records.EncodeCoordinatorKey(key), &records.ConsumerGroupCurrentMemberAssignmentValue{MemberEpoch: int32(a.num("epoch", 1)), State: 77})
 	case "orphans":
 		w.apply(w.m.RemoveOrphans(w.img))
 	case "jump": // the clock is set; what is due fires late
@@ -52,6 +59,15 @@ func (w *world) command(name string, a args) {
 		}
 	default:
 		w.request(name, a)
+	}
+}
+
+// inLog adds a record that another version wrote.
+func (w *world) inLog(key []byte, value records.Message) {
+	l := logged{coord.Record{Key: key, Value: records.EncodeCoordinatorValue(value)}, coord.Origin{Offset: int64(len(w.log)), ProducerID: coord.NoProducerID}}
+	w.log = append(w.log, l)
+	if err := w.m.Replay(l.rec, l.from); err != nil {
+		w.t.Fatal(err)
 	}
 }
 
