@@ -7,8 +7,6 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
-import java.util.concurrent.CountDownLatch;
-import java.util.concurrent.atomic.AtomicInteger;
 
 import org.apache.kafka.clients.consumer.ConsumerConfig;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
@@ -30,13 +28,16 @@ import org.apache.kafka.streams.kstream.KTable;
 import org.apache.kafka.streams.kstream.Produced;
 
 /**
- * The word count of Kafka Streams with exactly_once_v2, checked while it runs.
+ * The word count of Kafka Streams, and what checks it.
  *
- * <p>Usage: WordCount ADDR APPLICATION STATE_DIR SECONDS. Standard input holds the
- * lines, one a record, which an idempotent producer writes while the application
- * counts. Every single increment is written out (nothing is cached), so each word's
- * counts in the output topic, read with read_committed, must be 1, 2, 3 ... up to how
- * often the word is in the lines.
+ * <p>Usage: WordCount app ADDR APPLICATION STATE_DIR GUARANTEE runs one instance of the
+ * application until it is killed. Nothing is cached, so it writes every single
+ * increment.
+ *
+ * <p>Usage: WordCount check ADDR APPLICATION WRITE_SECONDS LIMIT_SECONDS, with the
+ * lines on standard input, writes them, one a record, with an idempotent producer over
+ * WRITE_SECONDS. Each word's counts in the output topic, read with read_committed, must
+ * be 1, 2, 3 ... up to how often the word is in the lines.
  */
 public final class WordCount {
     private final String addr;
@@ -53,40 +54,41 @@ public final class WordCount {
     }
 
     public static void main(String[] args) throws Exception {
-        WordCount count = new WordCount(args[0], args[1]);
-        List<String> lines = new ArrayList<>();
-        try (var in = new java.io.BufferedReader(new java.io.InputStreamReader(System.in))) {
-            in.lines().forEach(lines::add);
+        WordCount count = new WordCount(args[1], args[2]);
+        if (args[0].equals("app")) {
+            count.run(Files.createDirectories(Path.of(args[3])), args[4]);
+        } else {
+            System.exit(count.verify(Long.parseLong(args[3]), Duration.ofSeconds(Long.parseLong(args[4]))) ? 0 : 1);
         }
-        lines.forEach(line -> words(line).forEach(word -> count.want.merge(word, 1L, Long::sum)));
-        count.total = count.want.values().stream().mapToLong(Long::longValue).sum();
-        AtomicInteger replaced = new AtomicInteger();
-        Thread writer = new Thread(() -> count.write(lines), "writer");
-        Path state = Files.createDirectories(Path.of(args[2]));
-        try (KafkaStreams streams = new KafkaStreams(count.topology(), count.properties(state))) {
-            streams.setUncaughtExceptionHandler(e -> {
-                System.out.println("a stream thread ended: " + e);
-                replaced.incrementAndGet();
-                return StreamThreadExceptionResponse.REPLACE_THREAD;
-            });
-            CountDownLatch running = new CountDownLatch(1);
-            streams.setStateListener((now, before) -> {
-                if (now == KafkaStreams.State.RUNNING) {
-                    running.countDown();
-                }
-            });
-            streams.start();
-            running.await();
-            System.out.println("running");
-            writer.start();
-            count.read(Duration.ofSeconds(Long.parseLong(args[3])));
-            streams.close(Duration.ofSeconds(20));
-        }
+    }
+
+    private void run(Path state, String guarantee) {
+        KafkaStreams streams = new KafkaStreams(topology(), properties(state, guarantee));
+        streams.setUncaughtExceptionHandler(e -> {
+            System.out.println("a stream thread ended: " + e);
+            return StreamThreadExceptionResponse.REPLACE_THREAD;
+        });
+        streams.setStateListener((now, before) -> {
+            if (now == KafkaStreams.State.RUNNING) {
+                System.out.println("running");
+            }
+        });
+        streams.start();
+    }
+
+    private boolean verify(long seconds, Duration limit) throws InterruptedException {
+        List<String> lines = new java.io.BufferedReader(new java.io.InputStreamReader(System.in)).lines().toList();
+        lines.forEach(line -> words(line).forEach(word -> want.merge(word, 1L, Long::sum)));
+        total = want.values().stream().mapToLong(Long::longValue).sum();
+        Thread writer = new Thread(() -> write(lines, seconds), "writer");
+        writer.start();
+        read(limit);
         writer.interrupt();
-        long different = count.want.entrySet().stream().filter(e -> !e.getValue().equals(count.got.get(e.getKey()))).count();
-        System.out.printf("= %d words in %d lines, %d different, %d received, %d wrong, %d final counts wrong, %d threads replaced%n",
-            count.total, lines.size(), count.want.size(), count.received, count.wrong, different, replaced.get());
-        System.exit(count.wrong == 0 && different == 0 && count.received == count.total ? 0 : 1);
+        writer.join();
+        long different = want.entrySet().stream().filter(e -> !e.getValue().equals(got.get(e.getKey()))).count();
+        System.out.printf("= %d words in %d lines, %d different, %d received, %d wrong, %d final counts wrong%n",
+            total, lines.size(), want.size(), received, wrong, different);
+        return wrong == 0 && different == 0 && received == total;
     }
 
     private static List<String> words(String line) {
@@ -101,12 +103,12 @@ public final class WordCount {
         return builder.build();
     }
 
-    private Properties properties(Path state) {
+    private Properties properties(Path state, String guarantee) {
         Properties props = new Properties();
         props.put(StreamsConfig.APPLICATION_ID_CONFIG, application);
         props.put(StreamsConfig.BOOTSTRAP_SERVERS_CONFIG, addr);
         props.put(StreamsConfig.STATE_DIR_CONFIG, state.toString());
-        props.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, StreamsConfig.EXACTLY_ONCE_V2);
+        props.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, guarantee);
         props.put(StreamsConfig.DEFAULT_KEY_SERDE_CLASS_CONFIG, Serdes.StringSerde.class);
         props.put(StreamsConfig.DEFAULT_VALUE_SERDE_CLASS_CONFIG, Serdes.StringSerde.class);
         props.put(StreamsConfig.NUM_STREAM_THREADS_CONFIG, 2);
@@ -114,16 +116,19 @@ public final class WordCount {
         props.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, 100);
         props.put(StreamsConfig.REPLICATION_FACTOR_CONFIG, 1);
         props.put(StreamsConfig.consumerPrefix(ConsumerConfig.AUTO_OFFSET_RESET_CONFIG), "earliest");
+        // The shortest session that a broker allows by default: a killed instance is missed soon.
+        props.put(StreamsConfig.consumerPrefix(ConsumerConfig.SESSION_TIMEOUT_MS_CONFIG), 6000);
+        props.put(StreamsConfig.consumerPrefix(ConsumerConfig.HEARTBEAT_INTERVAL_MS_CONFIG), 1000);
         return props;
     }
 
-    // write sends the lines over some fifteen seconds, so that a kill finds work in every stage.
-    private void write(List<String> lines) {
+    // write sends the lines over some seconds, so that a kill finds work in every stage.
+    private void write(List<String> lines, long seconds) {
         Properties props = new Properties();
         props.put(ProducerConfig.BOOTSTRAP_SERVERS_CONFIG, addr);
         props.put(ProducerConfig.KEY_SERIALIZER_CLASS_CONFIG, StringSerializer.class);
         props.put(ProducerConfig.VALUE_SERIALIZER_CLASS_CONFIG, StringSerializer.class);
-        int pace = Math.max(1, lines.size() / 150);
+        int pace = Math.max(1, (int) (lines.size() / (10 * seconds)));
         try (KafkaProducer<String, String> producer = new KafkaProducer<>(props)) {
             for (int i = 0; i < lines.size(); i++) {
                 producer.send(new ProducerRecord<>("lines-" + application, "line-" + i, lines.get(i)), (at, e) -> {
