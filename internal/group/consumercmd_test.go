@@ -65,6 +65,9 @@ func consumerReplyString(b *strings.Builder, r kmsg.Response) {
 	switch p := r.(type) {
 	case *kmsg.ConsumerGroupHeartbeatResponse:
 		fmt.Fprintf(b, "beat %s member=%s epoch=%d", codeName(p.ErrorCode), deref(p.MemberID), p.MemberEpoch)
+		if p.ErrorCode == 0 && p.HeartbeatIntervalMillis != 0 && p.HeartbeatIntervalMillis != 5000 { // not the default
+			fmt.Fprintf(b, " every=%d", p.HeartbeatIntervalMillis)
+		}
 		if p.Assignment != nil {
 			b.WriteString(" assignment")
 			for _, t := range p.Assignment.Topics {
