@@ -15,12 +15,15 @@ func (a *API) heartbeat(r *server.Request) {
 	if !decode(r, req) {
 		return
 	}
-	toGroup(a, r, req.Group, req, (*group.Machine).Heartbeat, func(c *kafka.Code) kmsg.Response {
-		resp := kmsg.NewPtrHeartbeatResponse()
-		// Sessions begin anew when the group is loaded: until then every member lives.
-		if c != kafka.CoordinatorLoadInProgress {
-			resp.ErrorCode = c.Num()
-		}
-		return resp
-	})
+	toGroup(a, r, req.Group, req, (*group.Machine).Heartbeat, heartbeatRefused)
+}
+
+// heartbeatRefused never says that the group is being loaded. Sessions begin anew when it
+// is: until then every member lives.
+func heartbeatRefused(c *kafka.Code) kmsg.Response {
+	resp := kmsg.NewPtrHeartbeatResponse()
+	if c != kafka.CoordinatorLoadInProgress {
+		resp.ErrorCode = c.Num()
+	}
+	return resp
 }

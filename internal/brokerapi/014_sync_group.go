@@ -16,15 +16,24 @@ func (a *API) syncGroup(r *server.Request) {
 	if !decode(r, req) {
 		return
 	}
-	refused := failed(kmsg.NewPtrSyncGroupResponse(), func(resp *kmsg.SyncGroupResponse, code int16) {
-		resp.ErrorCode, resp.MemberAssignment = code, []byte{}
-	})
 	if req.Version >= 5 && (req.ProtocolType == nil || req.Protocol == nil) {
-		r.Reply(refused(kafka.InconsistentGroupProtocol))
+		r.Reply(syncRefused(kafka.InconsistentGroupProtocol))
 		return
 	}
 	for i := range req.GroupAssignment {
 		cloneBytes(&req.GroupAssignment[i].MemberAssignment)
 	}
-	toGroup(a, r, req.Group, req, (*group.Machine).SyncGroup, refused)
+	toGroup(a, r, req.Group, req, (*group.Machine).SyncGroup, syncRefused)
+}
+
+// syncRefused never says that the group is being loaded, which Java's client throws at
+// its application here. A rebalance does not outlive its coordinator, so the member has
+// to join again in any case.
+func syncRefused(c *kafka.Code) kmsg.Response {
+	if c == kafka.CoordinatorLoadInProgress {
+		c = kafka.RebalanceInProgress
+	}
+	resp := kmsg.NewPtrSyncGroupResponse()
+	resp.ErrorCode, resp.MemberAssignment = c.Num(), []byte{}
+	return resp
 }

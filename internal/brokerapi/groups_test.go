@@ -363,3 +363,21 @@ func TestConsumerGroupsNeedTheFeature(t *testing.T) {
 	k.apply(level)
 	wantCode(t, "without the feature", c.do(req).(*kmsg.ConsumerGroupHeartbeatResponse).ErrorCode, kafka.UnsupportedVersion)
 }
+
+// TestMembersOfALoadingGroupAreNotToldSo (T3): one that asks for its assignment joins
+// again, one that heartbeats goes on; "loading" would end the poll of a Java consumer
+// with an exception. Every other code is told as it is.
+func TestMembersOfALoadingGroupAreNotToldSo(t *testing.T) {
+	for _, c := range kafka.AllCodes() {
+		sync, beat := c.Num(), c.Num()
+		if c == kafka.CoordinatorLoadInProgress {
+			sync, beat = kafka.RebalanceInProgress.Num(), 0
+		}
+		if got := syncRefused(c).(*kmsg.SyncGroupResponse); got.ErrorCode != sync || got.MemberAssignment == nil {
+			t.Errorf("%s: SyncGroup is answered %d, %v", c.Name(), got.ErrorCode, got.MemberAssignment)
+		}
+		if got := heartbeatRefused(c).(*kmsg.HeartbeatResponse); got.ErrorCode != beat {
+			t.Errorf("%s: Heartbeat is answered %d", c.Name(), got.ErrorCode)
+		}
+	}
+}
