@@ -7,7 +7,7 @@ LDFLAGS := -s -w -X github.com/gregorhq/gregor/internal/buildinfo.Version=$(VERS
 
 export CGO_ENABLED = 0
 
-.PHONY: build run test race vet lint cross fuzz bench compat compat-groups compat-copier compat-streams compat-mixed compat-franz exchange sim mutants install-links clean
+.PHONY: build run test race vet lint cross fuzz bench compat compat-groups compat-copier compat-codes compat-streams compat-mixed compat-franz exchange sim mutants install-links clean
 
 build: ## Build the static binary.
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/gregor
@@ -49,7 +49,10 @@ compat-groups: build ## Apache's Java consumers in groups, members coming and go
 compat-copier: build ## Apache's TransactionalMessageCopier while the node is killed; RUNS=1.
 	@bash test/compat/copier.sh
 
-compat-streams: build ## Kafka Streams' word count, exactly_once_v2, while the node is killed; RUNS=1.
+compat-codes: build ## Every error code of groups and transactions against Java's client and librdkafka; ONLY=, CLIENTS=.
+	@bash test/compat/codes.sh
+
+compat-streams: build ## Kafka Streams' word count, exactly_once_v2, while node and application are killed; RUNS=1.
 	@bash test/compat/streams.sh
 
 compat-franz: build ## franz-go's suite; RUNS=1 NODES=1 (or 3, killed in turn) CHAOS=0.

@@ -34,8 +34,7 @@ func TestEveryCodeLeadsAClientWhereItShould(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), groupTimeout)
 			defer cancel()
-			b := startBroker(t, ctx, "")
-			t.Cleanup(func() { b.Close() })
+			b := codesBroker(t, ctx)
 			if old {
 				oldTransactions(t, ctx, b)
 			}
@@ -53,6 +52,25 @@ func TestEveryCodeLeadsAClientWhereItShould(t *testing.T) {
 			}
 		})
 	}
+}
+
+// codesBroker forgets members soon: one that was told that it is unknown, and joins under
+// another id, waits for the end of the session of the one that it was.
+func codesBroker(t *testing.T, ctx context.Context) *broker.Broker {
+	t.Helper()
+	b, err := broker.Open(broker.Config{InProcess: true, Properties: map[string]string{
+		"group.initial.rebalance.delay.ms": "0", "offsets.topic.num.partitions": "5", "transaction.state.log.num.partitions": "5",
+		"group.consumer.heartbeat.interval.ms": "100", "group.consumer.min.heartbeat.interval.ms": "100",
+		"group.consumer.session.timeout.ms": "2000", "group.consumer.min.session.timeout.ms": "1000",
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	if err := b.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 // oldTransactions lowers transaction.version to 1.
@@ -78,6 +96,7 @@ type codeClient struct {
 	row      codes.Row
 	relay    codes.Relay
 	injected <-chan struct{}
+	again    <-chan struct{}
 	opts     []kgo.Opt
 }
 
@@ -122,7 +141,7 @@ func isOffsets(row codes.Row) bool {
 	return row.Key == int16(kmsg.TxnOffsetCommit) || row.Key == int16(kmsg.AddOffsetsToTxn)
 }
 
-func (c *codeClient) arm() { c.injected = c.relay.Arm(c.row.Key, c.row.Code.Num()) }
+func (c *codeClient) arm() { c.injected, c.again = c.relay.Arm(c.row.Key, c.row.Code.Num()) }
 
 // transactions commits a transaction into which the code is injected, and says what
 // became of the client.
@@ -236,7 +255,7 @@ func (c *codeClient) member(t *testing.T, ctx context.Context) codes.Outcome {
 		default: // a heartbeat
 			c.arm()
 			select {
-			case <-c.injected:
+			case <-c.again: // the client has done with the code what it does
 			case <-ctx.Done():
 			}
 		}

@@ -4,7 +4,7 @@
 # line a check and one summary line. Everything runs on loopback and ends by itself.
 # Afterwards it runs the scripts of the areas, once each.
 #
-#   AREAS  which of them (franz groups copier streams exchange)
+#   AREAS  which of them (franz groups copier codes streams exchange)
 area=compat port=${COMPAT_PORT:-19192}
 . "$(dirname "$0")/lib.sh"
 
@@ -99,7 +99,7 @@ mission
 tools
 # An area's script is a check of its own here; its lines are its own.
 : >"$work/out"
-for name in ${AREAS-franz groups copier streams exchange}; do
+for name in ${AREAS-franz groups copier codes streams exchange}; do
   if env -u COMPAT_PORT RUNS=1 ROUNDS="${ROUNDS:-1}" bash "test/compat/$name.sh"; then pass "$name"; else fail "$name"; fi
 done
 summary

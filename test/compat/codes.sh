@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Every code that the broker may answer to producers with transactions and to members of
+# groups, put once into a response on its way to Java's client and to librdkafka: what
+# becomes of the client is what test/codes/table.txt says. It installs Apache Kafka by
+# its Maven coordinates and confluent-kafka from PyPI, binds to loopback, prints a line a
+# code and one summary line, and ends by itself.
+#
+#   ONLY     tries the rows whose name holds this
+#   CLIENTS  which clients (java librdkafka)
+area=codes port=${COMPAT_PORT:-19892}
+. "$(dirname "$0")/lib.sh"
+relay=localhost:$((port + 5)) # the node has the two ports from its own on
+
+need_librdkafka() {
+  [ -f "$cache/python/.done" ] && return
+  need_command python3 python3
+  python3 -m venv "$cache/python" && "$cache/python/bin/pip" install -q confluent-kafka==2.16.1 && touch "$cache/python/.done" || exit 1
+}
+# try CLIENT COMMAND...: on a node of its own, so that no client meets what another left.
+try() {
+  local client=$1
+  shift
+  start
+  "$cache/codes-relay" -client "$client" -listen "$relay" -broker "$addr" -only "${ONLY:-}" "$@" 2>"$work/err-$client" | tee "$work/said-$client"
+  check "$client, $(grep -c '^ok' "$work/said-$client") codes" grep -q ' codes as in the table, 0 not$' "$work/said-$client"
+  stop
+}
+
+node_flags=(--override "advertised.listeners=PLAINTEXT://$relay" --override group.initial.rebalance.delay.ms=0
+  --override group.min.session.timeout.ms=1000 --override offsets.topic.num.partitions=5 --override transaction.state.log.num.partitions=5
+  --override group.consumer.heartbeat.interval.ms=200 --override group.consumer.min.heartbeat.interval.ms=100
+  --override group.consumer.session.timeout.ms=5000 --override group.consumer.min.session.timeout.ms=1000)
+go build -o "$cache/codes-relay" ./test/compat/codes || exit 1
+for client in ${CLIENTS:-java librdkafka}; do
+  case $client in
+  java)
+    need_kafka
+    compile "$work/classes" "$libs/*" Codes.java
+    try java java "${jvm[@]}" -cp "$libs/*:$work/classes" Codes
+    ;;
+  librdkafka)
+    need_librdkafka
+    try librdkafka "$cache/python/bin/python" test/compat/python/codes.py
+    ;;
+  esac
+done
+summary
