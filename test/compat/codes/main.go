@@ -6,7 +6,9 @@
 //
 // The command is the client's program. It reads a line a row, "SCENARIO NAME WHEN", says
 // "arm" when the code may come and waits for "go", is told "injected" when the code was
-// put in, and says "outcome WORD TEXT" in the end. The listeners that the broker
+// put in, and says "outcome WORD TEXT" in the end. WHEN is "first", before the client is
+// made, "later", when it works, or "quiet": the same, but a member commits nothing until
+// the code was put in, which comes while it is idle. The listeners that the broker
 // advertises must be the address that this program listens on.
 package main
 
@@ -190,7 +192,10 @@ func (r *run) stop() {
 // try runs one row.
 func (r *run) try(row codes.Row) error {
 	when := "first"
-	if row.Scenario.Running {
+	switch {
+	case isHeartbeat(row):
+		when = "quiet"
+	case row.Scenario.Running:
 		when = "later"
 	}
 	fmt.Fprintf(r.stdin, "%s %s %s\n", row.Scenario.Name, row.Name(), when)

@@ -101,7 +101,7 @@ def transact(name, first):
         t.group.close()
 
 
-def read(name, protocol, first):
+def read(name, protocol, first, quiet):
     """Reads and commits until it has done so three times after the code came."""
     conf = common()
     conf.update({"group.id": name, "group.protocol": protocol, "auto.offset.reset": "earliest", "enable.auto.commit": False})
@@ -122,7 +122,8 @@ def read(name, protocol, first):
                 if message.error().fatal():
                     break
             elif message is not None:
-                consumer.commit(message=message, asynchronous=False)
+                if injected or not armed or not quiet:
+                    consumer.commit(message=message, asynchronous=False)
                 ok = True
         except KafkaException as e:
             why = why or e
@@ -158,7 +159,7 @@ def main():
         if scenario == "txn":
             outcome = transact(name, when == "first")
         else:
-            outcome = read(name, scenario, when == "first")
+            outcome = read(name, scenario, when == "first", when == "quiet")
         say("outcome", outcome[0], str(outcome[1]).replace("\n", " "))
 
 
