@@ -15,8 +15,12 @@ import (
 
 // idempotent is a batch of one record of a producer.
 func idempotent(pid int64, sequence int32, value string) []byte {
+	return ofEpoch(pid, 0, sequence, value)
+}
+
+func ofEpoch(pid int64, epoch int16, sequence int32, value string) []byte {
 	b := batch.NewBuilder(0)
-	b.ProducerID, b.ProducerEpoch, b.BaseSequence = pid, 0, sequence
+	b.ProducerID, b.ProducerEpoch, b.BaseSequence = pid, epoch, sequence
 	b.Append(1_700_000_000_000, []byte("k"), []byte(value), nil)
 	out, err := b.Build(nil)
 	if err != nil {
