@@ -261,6 +261,9 @@ func TestSequencesWrap(t *testing.T) {
 		t.Fatalf("duplicate across the wrap: %+v", p)
 	}
 	wantCode(t, "gap after the wrap", c.idempotent(7, 0, 4, 1).ErrorCode, kafka.OutOfOrderSequenceNumber)
+	wantCode(t, "ends at the largest", c.idempotent(8, 0, top, 1).ErrorCode, nil)
+	wantCode(t, "one too far", c.idempotent(8, 0, 1, 1).ErrorCode, kafka.OutOfOrderSequenceNumber)
+	wantCode(t, "begins at 0", c.idempotent(8, 0, 0, 1).ErrorCode, nil)
 }
 
 func TestMinInsyncReplicas(t *testing.T) {
