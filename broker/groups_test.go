@@ -313,7 +313,24 @@ func TestOffsetsGoWithTheTopic(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(got) == 0 {
+			break
+		}
+	}
+	// A topic of the same name has nothing of them; while it was not there, they could
+	// not have been named.
+	if r, err := adm.CreateTopic(ctx, 1, 1, nil, "orders"); err != nil || r.Err != nil {
+		t.Fatalf("%v, %v", r, err)
+	}
+	for {
+		got, err := adm.FetchOffsets(ctx, "billing")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(got) == 0 {
 			return
+		}
+		if o, ok := got.Lookup("orders", 0); ok {
+			t.Fatalf("offset %d of the deleted topic is that of the new one", o.At)
 		}
 	}
 }

@@ -43,6 +43,7 @@ const (
 type run struct {
 	client, broker string
 	relay          codes.Relay
+	command        []string
 	program        *exec.Cmd
 	stdin          io.WriteCloser
 	lines          chan string
@@ -87,10 +88,11 @@ func (r *run) all(listen, only string, command []string) error {
 	if err := prepare(cl); err != nil {
 		return err
 	}
-	if err := r.start(append(command, listen)); err != nil {
+	r.command = append(command, listen)
+	if err := r.start(); err != nil {
 		return err
 	}
-	defer r.stop()
+	defer func() { r.stop() }()
 	for _, old := range []bool{false, true} {
 		version := int16(2)
 		if old {
@@ -161,8 +163,8 @@ func transactionVersion(cl *kgo.Client, version int16) error {
 	return kerr.ErrorForCode(resp.ErrorCode)
 }
 
-func (r *run) start(command []string) error {
-	r.program = exec.Command(command[0], command[1:]...)
+func (r *run) start() error {
+	r.program = exec.Command(r.command[0], r.command[1:]...)
 	r.program.Stderr = os.Stderr
 	var err error
 	if r.stdin, err = r.program.StdinPipe(); err != nil {
@@ -225,8 +227,7 @@ func (r *run) try(row codes.Row) error {
 				injected, again = r.relay.Arm(row.Key, row.Code.Num())
 				fmt.Fprintln(r.stdin, "go")
 			case word == "outcome":
-				r.judge(row, rest)
-				return nil
+				return r.judge(row, rest)
 			}
 		}
 	}
@@ -238,7 +239,9 @@ func isHeartbeat(row codes.Row) bool {
 	return row.Key == int16(kmsg.Heartbeat) || row.Key == int16(kmsg.ConsumerGroupHeartbeat)
 }
 
-func (r *run) judge(row codes.Row, said string) {
+// judge holds the outcome against the table. A member that could not go on may never end;
+// it is left behind with its program.
+func (r *run) judge(row codes.Row, said string) error {
 	word, text, _ := strings.Cut(said, " ")
 	got := codes.Outcome(word)
 	if got == codes.GoesOn && row.MayRejoin() && r.relay.Rejoined() {
@@ -257,6 +260,11 @@ func (r *run) judge(row codes.Row, said string) {
 		r.tried = append(r.tried, row)
 		fmt.Printf("ok    %s: %s\n", name, got)
 	}
+	if got != codes.Fatal || row.Scenario.Name == "txn" {
+		return nil
+	}
+	r.stop()
+	return r.start()
 }
 
 // audit reads what the transactions left: the record of one that went on once, and
