@@ -7,7 +7,7 @@
 #
 #   ONLY     tries the rows whose name holds this
 #   CLIENTS  which clients (java librdkafka)
-area=codes port=${COMPAT_PORT:-19892}
+area=codes port=${COMPAT_PORT:-19692}
 . "$(dirname "$0")/lib.sh"
 relay=localhost:$((port + 5)) # the node has the two ports from its own on
 
