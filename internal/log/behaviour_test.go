@@ -150,6 +150,39 @@ func TestTransactions(t *testing.T) {
 	expect("truncated", 13, 13, "[{1 1 3 2} {1 7 8 9} {1 11 12 13}]")
 }
 
+// TestTransactionThatEndedBelowTheStartIsOver (T7): the producer state is that of all
+// batches that are there, those between the segment's base and the log's start among
+// them; else a transaction that ended there would be open for ever.
+func TestTransactionThatEndedBelowTheStartIsOver(t *testing.T) {
+	r := newRig(t, vfs.NewMem()).open()
+	l := r.create()
+	if _, err := r.appendRaw(l, 3, batch.OriginClient, produce(t, 1, 0, true, 1, "a")); err != nil { // 0
+		t.Fatal(err)
+	}
+	if err := l.Roll(); err != nil { // with a snapshot that has the transaction
+		t.Fatal(err)
+	}
+	r.marker(l, 1, true)                                                                              // 1
+	if _, err := r.appendRaw(l, 3, batch.OriginClient, produce(t, 2, 0, false, 1, "b")); err != nil { // 2
+		t.Fatal(err)
+	}
+	r.mustAppend(l, 1, "c") // 3
+	l.UpdateHighWatermark(4)
+	r.mustAppend(l, 1, "not replicated")
+	if _, err := l.AdvanceStart(3); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.TruncateTo(4); err != nil {
+		t.Fatal(err)
+	}
+	if got := l.LastStableOffset(); got != 4 {
+		t.Errorf("last stable offset %d of 4", got)
+	}
+	if list, err := l.ActiveProducers(); err != nil || len(list) != 2 || list[1].LastSequence != 0 {
+		t.Errorf("producers %+v, %v", list, err)
+	}
+}
+
 func TestSearchByTime(t *testing.T) {
 	r := newRig(t, vfs.NewMem())
 	r.cfg.SegmentBytes, r.cfg.IndexIntervalBytes = 700, 100

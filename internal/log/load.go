@@ -389,23 +389,28 @@ func (l *Log) newProducers() *producer.State {
 }
 
 // producersAt returns the producer state as of offset: the newest usable snapshot
-// at or below it and what the batches since then add. Snapshots above offset and
-// unusable ones are removed.
+// at or below it and what the batches since then add, those below the log start
+// among them as far as they are there. Without them a transaction that ended
+// there would stay open, and the log would be stable no further. A snapshot from
+// before the first segment is of no use for the same reason. Damaged ones are
+// removed.
 func (l *Log) producersAt(offset int64) (*producer.State, error) {
 	state := l.newProducers()
-	from := l.start.Load()
+	from := l.view.Load().segs[0].base
 	for i := len(l.snapshots) - 1; i >= 0; i-- {
 		at := l.snapshots[i]
 		if at > offset {
 			continue
+		}
+		if at < from {
+			break
 		}
 		data, err := l.readSnapshot(at)
 		if err == nil {
 			err = state.Load(data, at, l.now())
 		}
 		if err == nil {
-			from = max(from, at)
-			state.OnLogStart(l.start.Load())
+			from = at
 			break
 		}
 		l.env.logger.Warn("unusable producer snapshot", "partition", l.tp.String(), "offset", at, "error", err)
@@ -425,6 +430,7 @@ func (l *Log) producersAt(offset int64) (*producer.State, error) {
 			return nil, err
 		}
 	}
+	state.OnLogStart(l.start.Load())
 	state.SetEndOffset(offset)
 	return state, nil
 }
