@@ -90,6 +90,45 @@ func TestMarkersGoAfterTheirTransaction(t *testing.T) {
 	r.wantDump("4-4[] 5-5[5:z=2] 6-6![6] 7-7![7] 11-11[11:a=5]")
 }
 
+// TestRemovedMarkerLeavesNoTransactionOpen (L7, T7): a producer snapshot from between a
+// transaction's records and its marker goes before the marker does. A restart that began
+// with it would find the transaction open, for ever.
+func TestRemovedMarkerLeavesNoTransactionOpen(t *testing.T) {
+	for name, begin := range map[string]func(r *rig) error{
+		"the recovery point is below the marker": func(r *rig) error { return r.m.CheckpointRecoveryPoints() },
+		"the log begins below the marker": func(r *rig) error {
+			_, err := r.l.AdvanceStart(1)
+			r.m.DeleteOldSegments()
+			return err
+		},
+	} {
+		r := newRig(t, vfs.NewMem()).open()
+		r.put(r.l, by(1, 0, 0, true), "a="+strings.Repeat("a", r.cfg.SegmentBytes-100))
+		r.roll()
+		if err := r.l.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		if err := begin(r); err != nil {
+			t.Fatal(err)
+		}
+		r.end(r.l, 1, 0, true)
+		r.put(r.l, by(1, 0, 1, false), "b="+strings.Repeat("b", r.cfg.SegmentBytes-200))
+		for i := range 4 {
+			r.put(r.l, nil, fmt.Sprintf("a=%d", i))
+			r.clean()
+			r.clock.Advance(2 * time.Hour)
+		}
+		if got := r.dump(r.l); strings.Contains(got, "1-1") {
+			t.Fatalf("%s: the marker is there: %s", name, got)
+		}
+		r.reopen()
+		r.l.UpdateHighWatermark(r.l.LogEndOffset())
+		if got := r.l.LastStableOffset(); got != r.l.LogEndOffset() {
+			t.Errorf("%s: the last stable offset is %d of %d", name, got, r.l.LogEndOffset())
+		}
+	}
+}
+
 // TestOpenTransactionIsNotCompacted: nothing at or above the last stable offset is.
 func TestOpenTransactionIsNotCompacted(t *testing.T) {
 	r := newRig(t, vfs.NewMem()).open()

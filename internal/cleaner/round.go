@@ -29,6 +29,8 @@ type round struct {
 
 	txns      *txnState
 	producers map[int64]log.Producer
+	// dropMarker is told of a transaction marker of the group under way that goes.
+	dropMarker func(offset int64)
 	// hashes are those of the records that are looked up side by side.
 	hashes []slot
 	// retainLegacy and changed are about the segment and the group under way.
@@ -226,7 +228,7 @@ func (r *round) rewrite(first, n int) (err error) {
 	if err != nil {
 		return err
 	}
-	r.txns.keep = dst.AddAborted
+	r.txns.keep, r.dropMarker = dst.AddAborted, dst.DropMarker
 	r.changed = n > 1
 	for i := first; i < first+n; i++ {
 		if err := r.copySegment(dst, i, n > 1 && i == first+n-1); err != nil {
@@ -298,6 +300,9 @@ func (r *round) retain(dst, b []byte, info *batch.Info, keepEmpty bool) ([]byte,
 	r.count(int64(n.Read), int64(n.Kept))
 	if !n.Verbatim {
 		r.changed = true
+	}
+	if info.IsControl && o.DropAll {
+		r.dropMarker(info.LastOffset)
 	}
 	return out, nil
 }

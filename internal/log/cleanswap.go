@@ -25,6 +25,8 @@ type CleanedSegment struct {
 	out     []byte // appended and not in the file yet
 	size    int64  // with out
 	written int64
+	// endedBelow is one past the last transaction marker that was left out.
+	endedBelow int64
 }
 
 // NewSegment begins a segment at base, which is that of the first segment that it
@@ -90,6 +92,32 @@ func (s *CleanedSegment) Append(out []byte) error {
 
 // AddAborted notes an aborted transaction whose marker is in the segment.
 func (s *CleanedSegment) AddAborted(t AbortedTxn) { s.aborted = append(s.aborted, t) }
+
+// DropMarker notes that a transaction marker at offset is left out. A producer snapshot
+// from before it may have the transaction, which a start with that snapshot would find
+// open for ever, so such snapshots go first.
+func (s *CleanedSegment) DropMarker(offset int64) { s.endedBelow = max(s.endedBelow, offset+1) }
+
+// dropStaleSnapshots removes the producer snapshots from before the markers that were
+// left out.
+func (s *CleanedSegment) dropStaleSnapshots() error {
+	l := s.c.l
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.usable(); err != nil {
+		return err
+	}
+	for _, offset := range l.snapshots {
+		if offset >= s.endedBelow {
+			break
+		}
+		if err := ignoreMissing(l.env.fs.Remove(l.path(offset, suffixSnapshot))); err != nil {
+			return l.ioError(fmt.Sprintf("removing the producer snapshot of offset %d", offset), err)
+		}
+	}
+	l.dropSnapshots(func(offset int64) bool { return offset < s.endedBelow })
+	return nil
+}
 
 func (s *CleanedSegment) flush() error {
 	if err := writeFull(s.file, s.out, s.written); err != nil {
@@ -157,8 +185,11 @@ func (s *CleanedSegment) finish() error {
 	if err := s.removeForeign(); err != nil {
 		return l.ioError("removing leftovers of an earlier compaction", err)
 	}
+	if err := s.dropStaleSnapshots(); err != nil {
+		return err
+	}
 	// The names must be there before the first of them changes: a .swap without its
-	// transaction index would be believed.
+	// transaction index would be believed. And the stale snapshots must not come back.
 	if err := l.env.fs.SyncDir(l.Folder()); err != nil {
 		return l.dir.fail(fmt.Sprintf("%s: syncing the folder", l.tp), err)
 	}
