@@ -3,6 +3,7 @@ package log
 import (
 	"errors"
 	"fmt"
+	"math/rand"
 	"sync"
 	"testing"
 	"time"
@@ -313,6 +314,35 @@ func TestAdvanceStart(t *testing.T) {
 	l = r.log()
 	if _, err := l.DeleteOldSegments(0); err != nil || l.Segments()[0].BaseOffset > 33 || l.Segments()[0].NextOffset <= 33 {
 		t.Fatalf("segments %v, %v", l.Segments(), err)
+	}
+}
+
+// TestFlushIsWholeAfterDeleteRecords: what lies below the log start is synced like the
+// rest. Power loss could cut it otherwise, and recovery everything behind the cut.
+func TestFlushIsWholeAfterDeleteRecords(t *testing.T) {
+	mem := vfs.NewMem()
+	r := newRig(t, mem)
+	r.cfg.SegmentBytes = 500
+	r.open()
+	l := r.create()
+	want := r.fill(l, 20)
+	end := l.LogEndOffset()
+	l.UpdateHighWatermark(end)
+	start := end - 5
+	if moved, err := l.AdvanceStart(start); err != nil || !moved {
+		t.Fatal(moved, err)
+	}
+	if err := l.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	for seed := range int64(20) {
+		x := newRig(t, mem.Crash(rand.New(rand.NewSource(seed)), vfs.PowerLoss)).open()
+		l := x.log()
+		if got := l.LogEndOffset(); got != end {
+			t.Fatalf("seed %d: the log ends at %d, want %d", seed, got, end)
+		}
+		equalRecords(t, records(t, l, start, end, 1<<20), want[start:])
+		x.m.Abort()
 	}
 }
 

@@ -25,11 +25,9 @@ func (l *Log) advanceStart(offset int64) (bool, error) {
 	if offset <= l.start.Load() {
 		return false, nil
 	}
+	// What lies below the start and is not synced stays so: were it to count as
+	// synced, power loss could cut it, and recovery all that lies behind.
 	l.start.Store(offset)
-	if l.flushed.Load() < offset {
-		l.flushed.Store(offset)
-		l.dir.rpDirty.Store(true)
-	}
 	l.dir.startDirty.Store(true)
 	// The file follows with the next epoch or at close; a restart that reads the
 	// old one does the same again.
