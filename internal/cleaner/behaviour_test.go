@@ -267,7 +267,13 @@ func TestMarkerOfABumpedEpochStays(t *testing.T) {
 		r.clean()
 		r.clock.Advance(2 * time.Hour)
 	}
-	r.wantDump("1-1![] 4-4[4:b=2]")
+	r.wantDump("1-1h![1] 4-4[4:b=2]")
+	before, _ := r.l.ActiveProducers()
+	r.dropSnapshots()
+	r.reopen()
+	if after, err := r.l.ActiveProducers(); err != nil || len(after) != 1 || after[0] != before[0] || after[0].Epoch != 1 {
+		t.Errorf("producers are %v, were %v: %v", after, before, err)
+	}
 }
 
 // TestFullMapCleansInParts: a map of two keys still brings a log of many to its end.

@@ -283,7 +283,8 @@ func (r *round) retain(dst, b []byte, info *batch.Info, keepEmpty bool) ([]byte,
 		DropAll: free, MaxDecompressedBytes: r.cfg.MaxDecompressedBatchBytes(),
 	}
 	if info.IsControl {
-		o.DropAll = free && info.HasDeleteHorizon && info.BaseTimestamp <= r.nowMs
+		// A marker without its record says nothing to a restart, not even the epoch.
+		o.DropAll = free && info.HasDeleteHorizon && info.BaseTimestamp <= r.nowMs && !r.isLastOfProducer(info)
 		o.SetHorizon = free
 	}
 	if !info.IsControl && !o.DropAll && info.Magic == batch.MagicV2 && info.BaseOffset > r.keys.latest {
@@ -316,9 +317,11 @@ func (r *round) count(read, written int64) {
 // of a producer, whose sequence number goes on from it, or the last one of the
 // round, without which readers would wait for offsets that do not come.
 func (r *round) isLast(info *batch.Info) bool {
-	if info.LastOffset+1 == r.todo.uncleanable {
-		return true
-	}
+	return info.LastOffset+1 == r.todo.uncleanable || r.isLastOfProducer(info)
+}
+
+// isLastOfProducer says whether a restart knows a producer by this batch.
+func (r *round) isLastOfProducer(info *batch.Info) bool {
 	if !info.HasProducerID() {
 		return false
 	}
