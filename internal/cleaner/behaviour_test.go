@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand"
 	"strings"
 	"syscall"
 	"testing"
@@ -619,6 +620,40 @@ func TestForeignLeftoversGo(t *testing.T) {
 	r.clean()
 	if there, err := vfs.Exists(r.fs, name); err != nil || there {
 		t.Errorf("%s is there: %v %v", name, there, err)
+	}
+}
+
+// TestStartIsDurableBeforeARound: what lies below the log start is not compacted, and
+// must not come back as if it was: its tombstones would go without the values before.
+func TestStartIsDurableBeforeARound(t *testing.T) {
+	for _, mode := range []vfs.CrashMode{vfs.ProcessKill, vfs.PowerLoss} {
+		for seed := range int64(10) {
+			mem := vfs.NewMem()
+			r := newRig(t, mem)
+			r.cfg.CleanupDelete = true
+			r.open()
+			for _, kv := range []string{"a=1", "b=1", "c=1", "a", "d=1"} {
+				r.put(r.l, nil, kv)
+				if kv == "b=1" {
+					r.roll()
+				}
+			}
+			if _, err := r.l.AdvanceStart(4); err != nil {
+				t.Fatal(err)
+			}
+			if mode == vfs.PowerLoss {
+				r.m.DeleteOldSegments()
+			}
+			r.clean()
+			x := newRig(t, mem.Crash(rand.New(rand.NewSource(seed)), mode))
+			x.cfg = r.cfg
+			x.open()
+			segs := x.l.SegmentSizes()
+			if start := x.l.LogStartOffset(); start != 4 || mode == vfs.PowerLoss && segs[0].BaseOffset != 2 {
+				t.Errorf("crash %d, seed %d: the log starts at %d, its segments are %+v", mode, seed, start, segs)
+			}
+			x.m.Abort()
+		}
 	}
 }
 

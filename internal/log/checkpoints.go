@@ -30,49 +30,70 @@ func (m *Manager) logsIn(d *dataDir, future bool) []*Log {
 	return list
 }
 
-// checkpoint replaces one checkpoint of each directory in which something changed.
-func (m *Manager) checkpoint(name string, dirty func(*dataDir) *atomic.Bool, future bool, offset func(*Log) (int64, bool)) error {
+// checkpointFile is one of a directory's checkpoints: its name, the flag that logs raise
+// when what it holds has changed, and the offset that it has of a log, if any.
+type checkpointFile struct {
+	name   string
+	dirty  func(*dataDir) *atomic.Bool
+	future bool // with future logs
+	offset func(*Log) (int64, bool)
+}
+
+var (
+	recoveryPoints = checkpointFile{fileRecoveryPoints, func(d *dataDir) *atomic.Bool { return &d.rpDirty }, true,
+		func(l *Log) (int64, bool) { return l.RecoveryPoint(), true }}
+	logStartOffsets = checkpointFile{fileLogStartOffsets, func(d *dataDir) *atomic.Bool { return &d.startDirty }, true,
+		func(l *Log) (int64, bool) {
+			start := l.LogStartOffset()
+			return start, start > l.view.Load().segs[0].base
+		}}
+	highWatermarks = checkpointFile{fileHighWatermarks, func(d *dataDir) *atomic.Bool { return &d.hwDirty }, false,
+		func(l *Log) (int64, bool) { return l.HighWatermark(), true }}
+)
+
+// checkpoint replaces a checkpoint of each directory in which something changed.
+func (m *Manager) checkpoint(f *checkpointFile) error {
 	var errs []error
 	for _, d := range m.dirs {
-		// The flag goes down before the offsets are read: a change meanwhile asks
-		// for another round.
-		if !d.data || d.err() != nil || !dirty(d).Swap(false) {
-			continue
-		}
-		offsets := map[kafka.TopicPartition]int64{}
-		for _, l := range m.logsIn(d, future) {
-			if o, ok := offset(l); ok {
-				offsets[l.tp] = o
-			}
-		}
-		if err := d.writeOffsets(name, offsets); err != nil {
-			dirty(d).Store(true)
-			errs = append(errs, err)
+		if d.data && d.err() == nil {
+			errs = append(errs, m.checkpointDir(d, f))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// CheckpointRecoveryPoints writes recovery-point-offset-checkpoint.
-func (m *Manager) CheckpointRecoveryPoints() error {
-	return m.checkpoint(fileRecoveryPoints, func(d *dataDir) *atomic.Bool { return &d.rpDirty }, true,
-		func(l *Log) (int64, bool) { return l.RecoveryPoint(), true })
+// checkpointDir replaces a checkpoint of one directory if something changed. What
+// changed before the call is in the file when it returns nil, also if somebody else was
+// writing it.
+func (m *Manager) checkpointDir(d *dataDir, f *checkpointFile) error {
+	d.gathering.Lock()
+	defer d.gathering.Unlock()
+	// The flag goes down before the offsets are read: a change meanwhile asks for
+	// another round.
+	if !f.dirty(d).Swap(false) {
+		return nil
+	}
+	offsets := map[kafka.TopicPartition]int64{}
+	for _, l := range m.logsIn(d, f.future) {
+		if o, ok := f.offset(l); ok {
+			offsets[l.tp] = o
+		}
+	}
+	err := d.writeOffsets(f.name, offsets)
+	if err != nil {
+		f.dirty(d).Store(true)
+	}
+	return err
 }
+
+// CheckpointRecoveryPoints writes recovery-point-offset-checkpoint.
+func (m *Manager) CheckpointRecoveryPoints() error { return m.checkpoint(&recoveryPoints) }
 
 // CheckpointLogStartOffsets writes log-start-offset-checkpoint.
-func (m *Manager) CheckpointLogStartOffsets() error {
-	return m.checkpoint(fileLogStartOffsets, func(d *dataDir) *atomic.Bool { return &d.startDirty }, true,
-		func(l *Log) (int64, bool) {
-			start := l.LogStartOffset()
-			return start, start > l.view.Load().segs[0].base
-		})
-}
+func (m *Manager) CheckpointLogStartOffsets() error { return m.checkpoint(&logStartOffsets) }
 
 // CheckpointHighWatermarks writes replication-offset-checkpoint.
-func (m *Manager) CheckpointHighWatermarks() error {
-	return m.checkpoint(fileHighWatermarks, func(d *dataDir) *atomic.Bool { return &d.hwDirty }, false,
-		func(l *Log) (int64, bool) { return l.HighWatermark(), true })
-}
+func (m *Manager) CheckpointHighWatermarks() error { return m.checkpoint(&highWatermarks) }
 
 // DeleteOldSegments applies retention to every log that does not compact, and the
 // log start offset to those that do. It returns the bytes that were freed.

@@ -142,11 +142,21 @@ func (c *Cleaning) ModTime(i int) (int64, error) {
 }
 
 // Begin makes sure that a crash cannot undo what the round relies on: everything
-// below end is durable, and the directory knows that the log is compacted, so that
-// recovery takes no gap for a loss whatever the topic's configuration then is.
+// below end is durable, and so is the log's start and the removal of segments below
+// it, since what came back would count as compacted; and the directory knows that
+// the log is compacted, so that recovery takes no gap for a loss whatever the topic's
+// configuration then is.
 func (c *Cleaning) Begin(firstDirty, end int64) error {
 	if err := c.l.FlushTo(end); err != nil {
 		return err
+	}
+	if err := c.l.syncNames(); err != nil {
+		return err
+	}
+	if c.l.LogStartOffset() > c.l.view.Load().segs[0].base {
+		if err := c.l.dir.writeStarts(); err != nil {
+			return err
+		}
 	}
 	if _, ok := c.l.CleanPoint(); ok {
 		return nil

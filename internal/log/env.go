@@ -81,8 +81,13 @@ type dataDir struct {
 
 	// Set by logs when what a checkpoint holds has changed.
 	rpDirty, hwDirty, startDirty atomic.Bool
-	checkpoints                  sync.Mutex
-	cleaned                      cleanPoints
+	// gathering is held from looking at the logs to the file, so that an older look
+	// does not overwrite a newer one; it comes before checkpoints.
+	gathering   sync.Mutex
+	checkpoints sync.Mutex
+	cleaned     cleanPoints
+	// writeStarts is Manager.checkpointDir of log-start-offset-checkpoint.
+	writeStarts func() error
 }
 
 // err is why the directory is offline, nil while it is not.

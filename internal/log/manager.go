@@ -177,6 +177,7 @@ func (m *Manager) lockDirs() error {
 			return nil
 		}
 		d := &dataDir{env: m.env, path: path, data: data, epoch: -1, onOffline: m.opts.OnOffline}
+		d.writeStarts = func() error { return m.checkpointDir(d, &logStartOffsets) }
 		m.dirs = append(m.dirs, d)
 		if !data {
 			m.metaDir = d
