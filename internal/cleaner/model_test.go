@@ -25,13 +25,19 @@ type history struct {
 	rng  *rand.Rand
 	seed int64
 	disk *crashing
-	// open are the producers with a transaction under way, seqs the next sequence
-	// number of each producer.
-	open map[int64]bool
-	seqs map[int64]int32
-	// all is what was written, without aborted transactions.
-	all []write
-	n   int
+	// open are the first offsets of the transactions under way by producer, seqs and
+	// epochs the next sequence number and the epoch of each producer.
+	open   map[int64]int64
+	seqs   map[int64]int32
+	epochs map[int64]int16
+	// all is what was written, without aborted transactions; times is when every record
+	// was, also of those, by its own time.
+	all   []write
+	times map[int64]int64
+	n     int
+	// old says that messages of formats before v2 come too, as from a leader that was
+	// upgraded.
+	old bool
 }
 
 type kv struct{ k, v string }
@@ -69,7 +75,7 @@ func (c *crashing) note(op string) {
 func newHistory(t *testing.T, seed int64) *history {
 	rng := rand.New(rand.NewSource(seed))
 	disk := &crashing{mem: vfs.NewMem(), rng: rand.New(rand.NewSource(seed + 1))}
-	h := &history{t: t, rng: rng, seed: seed, disk: disk, open: map[int64]bool{}, seqs: map[int64]int32{}}
+	h := &history{t: t, rng: rng, seed: seed, disk: disk, open: map[int64]int64{}, seqs: map[int64]int32{}, epochs: map[int64]int16{}, times: map[int64]int64{}}
 	h.r = newRig(t, vfs.NewTrace(disk.mem, disk.note))
 	disk.mem.SetNow(h.r.clock.Now)
 	h.r.cfg.SegmentBytes = 600 + rng.Intn(3000)
@@ -78,6 +84,22 @@ func newHistory(t *testing.T, seed int64) *history {
 	if rng.Intn(3) == 0 {
 		h.r.conf.DedupeBufferSize = int64(slotSize * (3 + rng.Intn(20)))
 	}
+	if rng.Intn(4) == 0 {
+		h.r.cfg.MinCompactionLagMs = 1 + rng.Int63n(2000_000)
+	}
+	if rng.Intn(4) == 0 {
+		h.r.cfg.MinCleanableDirtyRatio = rng.Float64()
+		h.r.cfg.MaxCompactionLagMs = 1 + rng.Int63n(4000_000)
+	}
+	if rng.Intn(3) == 0 { // cleanup.policy=compact,delete
+		h.r.cfg.CleanupDelete = true
+		if rng.Intn(2) == 0 {
+			h.r.cfg.RetentionBytes = 2000 + rng.Int63n(20_000)
+		} else {
+			h.r.cfg.RetentionMs = 1 + rng.Int63n(12_000_000)
+		}
+	}
+	h.old = rng.Intn(5) == 0
 	h.r.open()
 	return h
 }
@@ -114,36 +136,53 @@ func (h *history) records(b *batch.Builder) []kv {
 
 // step does one random thing.
 func (h *history) step() {
-	l := h.r.l
-	switch k := h.rng.Intn(20); {
-	case k < 7:
-		b := h.builder()
-		h.write(b, 0)
-	case k < 9:
+	switch k := h.rng.Intn(44); {
+	case k < 14:
+		h.write(h.builder(), 0)
+	case k < 18:
 		b := h.builder()
 		by(1, 0, h.seqs[1], false)(b)
 		h.seqs[1] += int32(h.write(b, 0))
-	case k < 13:
+	case k < 26:
 		pid := 10 + int64(h.rng.Intn(3))
 		b := h.builder()
-		by(pid, 0, h.seqs[pid], true)(b)
+		by(pid, h.epochs[pid], h.seqs[pid], true)(b)
+		if _, ok := h.open[pid]; !ok {
+			h.open[pid] = h.r.l.LogEndOffset()
+		}
 		h.seqs[pid] += int32(h.write(b, pid))
-		h.open[pid] = true
-	case k < 16:
+	case k < 32:
 		if len(h.open) > 0 {
 			pids := slices.Sorted(maps.Keys(h.open))
 			h.finish(pids[h.rng.Intn(len(pids))], h.rng.Intn(2) == 0)
 		}
-	case k == 16:
+	case k < 34:
 		h.r.roll()
-	case k == 17:
+	case k < 36:
 		h.r.clock.Advance(time.Duration(h.rng.Intn(3000)) * time.Second)
-	case k == 18:
+	case k < 38:
 		h.r.m.RunTasks()
-	default:
-		if err := l.Flush(); err != nil {
-			h.t.Fatal(err)
+	case k < 40:
+		h.flush()
+	case k == 40:
+		h.truncated()
+	case k == 42 && h.old:
+		h.oldFormat()
+	case k == 41:
+		if h.r.cfg.CleanupDelete && h.rng.Intn(3) == 0 { // DeleteRecords
+			start := h.r.l.LogStartOffset()
+			if _, err := h.r.l.AdvanceStart(start + h.rng.Int63n(h.r.l.HighWatermark()-start+1)); err != nil {
+				h.t.Fatal(err)
+			}
 		}
+	default:
+		h.r.m.DeleteOldSegments()
+	}
+}
+
+func (h *history) flush() {
+	if err := h.r.l.Flush(); err != nil {
+		h.t.Fatal(err)
 	}
 }
 
@@ -152,13 +191,78 @@ func (h *history) write(b *batch.Builder, pid int64) int {
 	info := h.r.add(h.r.l, b, batch.OriginClient)
 	for i, x := range list {
 		h.all = append(h.all, write{info.FirstOffset + int64(i), x, pid})
+		h.times[info.FirstOffset+int64(i)] = h.r.nowMs() - 1000
 	}
 	return len(list)
 }
 
-// finish ends a transaction.
+// oldFormat appends messages of format v0 or v1.
+func (h *history) oldFormat() {
+	end := h.r.l.LogEndOffset()
+	b := batch.NewBuilder(end)
+	b.Codec = batch.Codec(h.rng.Intn(4)) // zstd is younger
+	list := h.records(b)
+	v2, err := b.Build(nil)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	data, err := batch.DownConvert(v2, int8(h.rng.Intn(2)), 0, 0)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	infos, err := batch.Infos(data)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if _, err := h.r.l.AppendVerbatim(data, infos, h.r.nowMs()); err != nil {
+		h.t.Fatal(err)
+	}
+	h.r.l.UpdateHighWatermark(h.r.l.LogEndOffset())
+	for i, x := range list {
+		h.all = append(h.all, write{end + int64(i), x, 0})
+		h.times[end+int64(i)] = h.r.nowMs() - 1000
+	}
+}
+
+// truncated is a leader that loses records which no follower had, perhaps after a
+// round that saw them.
+func (h *history) truncated() {
+	l, end := h.r.l, h.r.l.LogEndOffset()
+	for range 1 + h.rng.Intn(3) {
+		b := h.builder()
+		h.records(b)
+		data, err := b.Build(nil)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		infos, err := batch.Infos(data)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		if _, err := l.Append(&batch.Appended{Data: data, Infos: infos}, 3, batch.OriginClient, h.r.nowMs()); err != nil {
+			h.t.Fatal(err)
+		}
+		if h.rng.Intn(2) == 0 {
+			h.r.roll()
+		}
+	}
+	if h.rng.Intn(2) == 0 {
+		h.r.c.RunOnce(context.Background(), 0)
+		h.r.noFailure()
+	}
+	if _, err := l.TruncateTo(end); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// finish ends a transaction; every other time as transactions of version 2 do, whose
+// marker carries the producer's next epoch.
 func (h *history) finish(pid int64, commit bool) {
-	h.r.end(h.r.l, pid, 0, commit)
+	if h.rng.Intn(2) == 0 {
+		h.epochs[pid]++
+		h.seqs[pid] = 0
+	}
+	h.r.end(h.r.l, pid, h.epochs[pid], commit)
 	delete(h.open, pid)
 	keep := h.all[:0]
 	for _, w := range h.all {
@@ -173,11 +277,11 @@ func (h *history) finish(pid int64, commit bool) {
 	h.all = keep
 }
 
-// want is the state below the last stable offset.
-func (h *history) want(upTo int64) map[string]string {
+// want is the state below the last stable offset of a log which begins at from.
+func (h *history) want(from, upTo int64) map[string]string {
 	state := map[string]string{}
 	for _, w := range h.all {
-		if w.offset < upTo && w.pid == 0 {
+		if w.offset >= from && w.offset < upTo && w.pid == 0 {
 			state[w.k] = w.v
 			if w.v == "" {
 				delete(state, w.k)
@@ -196,8 +300,13 @@ type reader struct {
 
 func newReader(l *log.Log) *reader { return &reader{l: l, state: map[string]string{}} }
 
-// poll reads on once, at most maxBytes.
+// poll reads on once, at most maxBytes. What lies before the log's start is lost to it,
+// as to a consumer with auto.offset.reset=earliest, so that it begins anew.
 func (x *reader) poll(maxBytes int) error {
+	if start := x.l.LogStartOffset(); x.at < start {
+		x.at = start
+		clear(x.state)
+	}
 	d, err := x.l.Read(x.at, maxBytes, x.l.LastStableOffset(), true)
 	if err != nil {
 		return err
@@ -329,32 +438,74 @@ func wholeFiles(l *log.Log, fsys vfs.FS) error {
 	return nil
 }
 
-// producersOf is what DescribeProducers shows and compaction must not change.
-func (h *history) producersOf(l *log.Log) map[int64]producer.Entry {
+// producersOf is what DescribeProducers shows and compaction must not change, of
+// producers that wrote at from or later: retention may take others.
+func (h *history) producersOf(l *log.Log, from int64) map[int64]producer.Entry {
 	list, err := l.ActiveProducers()
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	m := map[int64]producer.Entry{}
 	for _, e := range list {
+		if from > 0 && e.LastOffset < from {
+			continue
+		}
 		e.CoordinatorEpoch, e.Timestamp = 0, 0 // a marker that is gone takes them with it
 		m[e.ProducerID] = e
 	}
 	return m
 }
 
-// compact runs rounds with readers that began before, and crashes after every change
-// of the disk that they make.
+// untouched are the records that the next round must leave alone: those at or above
+// the last stable offset, and those younger than min.compaction.lag.ms.
+func (h *history) untouched(l *log.Log) []int64 {
+	var list []int64
+	start, stable, young := l.LogStartOffset(), l.LastStableOffset(), h.r.nowMs()-h.r.cfg.MinCompactionLagMs
+	for offset, ts := range h.times {
+		if offset >= start && (offset >= stable || h.r.cfg.MinCompactionLagMs > 0 && ts > young) {
+			list = append(list, offset)
+		}
+	}
+	return list
+}
+
+// offsets are those of all records that are there, committed or not.
+func (h *history) offsets(l *log.Log) map[int64]bool {
+	h.t.Helper()
+	data, _, err := batches(l, l.LogStartOffset(), l.LogEndOffset(), 1<<20)
+	if err != nil {
+		h.t.Fatalf("seed %d: %v", h.seed, err)
+	}
+	infos, err := batch.Infos(data)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	there := map[int64]bool{}
+	var it batch.Iter
+	defer it.Close()
+	for i := range infos {
+		if err := it.Reset(data[infos[i].Pos:infos[i].End()], 0); err != nil {
+			h.t.Fatal(err)
+		}
+		var r batch.Record
+		for it.Next(&r) {
+			there[r.Offset] = true
+		}
+	}
+	return there
+}
+
+// compact runs rounds and retention with readers that began before, and crashes after
+// every change of the disk that they make.
 func (h *history) compact() {
 	if h.rng.Intn(2) == 0 {
 		h.r.roll()
 	}
-	if err := h.r.l.Flush(); err != nil {
-		h.t.Fatal(err)
-	}
+	h.flush()
+	l := h.r.l
 	var readers []*reader
 	for range 3 {
-		x := newReader(h.r.l)
+		x := newReader(l)
 		for range h.rng.Intn(8) {
 			if err := x.poll(1 + h.rng.Intn(500)); err != nil {
 				h.t.Fatalf("seed %d: %v", h.seed, err)
@@ -362,11 +513,13 @@ func (h *history) compact() {
 		}
 		readers = append(readers, x)
 	}
-	want := h.want(h.r.l.LastStableOffset())
-	producers := h.producersOf(h.r.l)
+	stable, untouched := l.LastStableOffset(), h.untouched(l)
 	for range 1 + h.rng.Intn(2) {
 		h.disk.on = true
 		worked := h.r.c.RunOnce(context.Background(), 0)
+		if h.rng.Intn(3) == 0 {
+			h.r.m.DeleteOldSegments()
+		}
 		h.disk.on = false
 		h.r.noFailure()
 		for _, x := range readers {
@@ -378,21 +531,31 @@ func (h *history) compact() {
 			break
 		}
 	}
-	h.check(h.r.l, want, "after a round")
+	there := h.offsets(l)
+	for _, offset := range untouched {
+		if offset >= l.LogStartOffset() && !there[offset] {
+			h.t.Fatalf("seed %d: a round removed the record at %d, of a last stable offset %d and written at %d, at %d\n%s", h.seed, offset, stable, h.times[offset], h.r.nowMs(), h.r.dump(l))
+		}
+	}
+	h.check(l, h.want(l.LogStartOffset(), l.LastStableOffset()), "after a round")
 	for i, x := range readers {
-		if err := x.finish(1 + h.rng.Intn(500)); err != nil || !maps.Equal(x.state, want) {
-			h.t.Fatalf("seed %d: reader %d, which began before the round, ends with\n %v, want\n %v: %v", h.seed, i, x.state, want, err)
+		if err := x.finish(1 + h.rng.Intn(500)); err != nil {
+			h.t.Fatalf("seed %d: reader %d: %v", h.seed, i, err)
+		}
+		// A reader that was before the start keeps what it read of records that are gone.
+		if want := h.want(l.LogStartOffset(), l.LastStableOffset()); !h.r.cfg.CleanupDelete && !maps.Equal(x.state, want) {
+			h.t.Fatalf("seed %d: reader %d, which began before the round, ends with\n %v, want\n %v", h.seed, i, x.state, want)
 		}
 	}
 	pictures := h.disk.pictures
 	h.disk.pictures = nil
 	for _, i := range h.rng.Perm(len(pictures))[:min(len(pictures), 12)] {
-		h.crashed(pictures[i], want, producers)
+		h.crashed(pictures[i])
 	}
 }
 
 // crashed opens what a crash left: nothing is lost, and compaction goes on.
-func (h *history) crashed(p picture, want map[string]string, producers map[int64]producer.Entry) {
+func (h *history) crashed(p picture) {
 	h.t.Helper()
 	label := fmt.Sprintf("crash %d after %q", p.mode, p.after)
 	r := newRig(h.t, p.mem)
@@ -422,9 +585,28 @@ func (h *history) crashed(p picture, want map[string]string, producers map[int64
 	if got, wantEnd := r.l.LogEndOffset(), old.l.LogEndOffset(); got != wantEnd {
 		h.t.Fatalf("seed %d, %s: the log ends at %d, want %d", h.seed, label, got, wantEnd)
 	}
+	if got, want := r.l.LastStableOffset(), old.l.LastStableOffset(); got != want && !r.cfg.CleanupDelete {
+		h.t.Fatalf("seed %d, %s: the last stable offset is %d, was %d", h.seed, label, got, want)
+	}
+	if got, want := r.l.LogStartOffset(), old.l.LogStartOffset(); got > want {
+		h.t.Fatalf("seed %d, %s: the log starts at %d, did at %d", h.seed, label, got, want)
+	}
+	// The start of a log may go back to that of its first segment.
+	want := h.want(r.l.LogStartOffset(), r.l.LastStableOffset())
 	h.check(r.l, want, label)
-	if got := h.producersOf(r.l); !maps.Equal(got, producers) {
-		h.t.Fatalf("seed %d, %s: producers are\n %v, were\n %v\n%s", h.seed, label, got, producers, r.dump(r.l))
+	from := int64(0)
+	if r.cfg.CleanupDelete {
+		from = old.l.LogStartOffset()
+	}
+	got, were := h.producersOf(r.l, from), h.producersOf(old.l, from)
+	for pid, e := range were {
+		if e.CurrentTxnFirstOffset >= 0 && e.CurrentTxnFirstOffset < from {
+			e.CurrentTxnFirstOffset = got[pid].CurrentTxnFirstOffset // its first batches are gone
+			were[pid] = e
+		}
+	}
+	if !maps.Equal(got, were) {
+		h.t.Fatalf("seed %d, %s: producers are\n %v, were\n %v\n%s", h.seed, label, got, were, r.dump(r.l))
 	}
 	r.rounds()
 	h.check(r.l, want, label+" and compacted")
@@ -456,21 +638,69 @@ func TestCompactionEqualsTheModel(t *testing.T) {
 		for range 6 {
 			for range 10 + h.rng.Intn(60) {
 				h.step()
+				h.stable("after a step")
 			}
 			h.compact()
+			h.stable("after compaction")
 			if h.rng.Intn(4) == 0 {
 				h.r.clock.Advance(time.Hour)
 			}
 			if h.rng.Intn(4) == 0 {
 				h.r.reopen()
 				h.r.l.UpdateHighWatermark(h.r.l.LogEndOffset())
+				h.stable("after a kill")
 			}
 		}
-		for pid := range h.open {
+		for _, pid := range slices.Sorted(maps.Keys(h.open)) {
 			h.finish(pid, true)
 		}
-		h.r.clean()
-		h.check(h.r.l, h.want(h.r.l.LogEndOffset()), "at the end")
+		h.end()
 		h.r.m.Abort()
+	}
+}
+
+// stable checks the last stable offset.
+func (h *history) stable(label string) {
+	h.t.Helper()
+	want := h.r.l.HighWatermark()
+	for _, first := range h.open {
+		want = min(want, max(first, h.r.l.LogStartOffset()))
+	}
+	if got := h.r.l.LastStableOffset(); got != want {
+		list, _ := h.r.l.ActiveProducers()
+		h.t.Fatalf("seed %d, %s: the last stable offset is %d, want %d; log start %d, open %v, producers %+v", h.seed, label, got, want, h.r.l.LogStartOffset(), h.open, list)
+	}
+}
+
+// end compacts until nothing more may go, and looks whether it is gone.
+func (h *history) end() {
+	h.t.Helper()
+	h.r.cfg.MinCleanableDirtyRatio, h.r.cfg.MinCompactionLagMs = 0, 0
+	h.r.l.Reconfigure(h.r.cfg)
+	for range 3 { // the first sets the horizons, one is for markers that got theirs later
+		h.r.clock.Advance(3 * time.Hour)
+		h.write(h.builder(), 0)
+		h.r.clean()
+	}
+	h.check(h.r.l, h.want(h.r.l.LogStartOffset(), h.r.l.LastStableOffset()), "at the end")
+	l := h.r.l
+	committed := map[int64]kv{}
+	for _, w := range h.all {
+		committed[w.offset] = w.kv
+	}
+	seen := map[string]int64{}
+	active := l.SegmentSizes()
+	for offset := range h.offsets(l) {
+		w, ok := committed[offset]
+		if _, data := h.times[offset]; !data || offset >= active[len(active)-1].BaseOffset {
+			continue // a marker
+		}
+		before, twice := seen[w.k]
+		seen[w.k] = offset
+		// The records of the last round are younger than its horizon.
+		if old := h.times[offset] < h.r.nowMs()-h.r.cfg.DeleteRetentionMs; !ok || twice || w.v == "" && old {
+			p, _ := l.CleanPoint()
+			h.t.Fatalf("seed %d: %d:%s=%s should have gone: aborted %v, also at %d; compacted up to %d of %d\n%s", h.seed, offset, w.k, w.v, !ok, before, p, l.LastStableOffset(), h.r.dump(l))
+		}
 	}
 }
