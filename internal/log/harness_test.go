@@ -60,6 +60,16 @@ func (r *rig) options() Options {
 	}
 }
 
+// openWith opens with other options than the rig's.
+func (r *rig) openWith(o Options) {
+	r.t.Helper()
+	m, err := Open(context.Background(), o)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.m = m
+}
+
 func (r *rig) tryOpen() error {
 	m, err := Open(context.Background(), r.options())
 	if err == nil {

@@ -77,6 +77,10 @@ func (l *Log) DeleteOldSegments(nowMs int64) (freed int64, err error) {
 				failed = err
 				return false
 			}
+			if ts > nowMs && !s.futureSaid {
+				s.futureSaid = true
+				l.env.logger.Warn("records from the future keep a segment and those behind it from deletion by retention.ms", "partition", l.tp.String(), "baseOffset", s.base, "largestTimestamp", ts)
+			}
 			return nowMs-ts > cfg.RetentionMs
 		})
 		freed += n

@@ -45,6 +45,7 @@ type segment struct {
 	jitter          int64
 	bytesSinceIndex int64
 	modTime         int64 // of the file when it was found, for retention
+	futureSaid      bool  // that its records are from the future was logged
 
 	recentN uint32
 	txns    atomic.Pointer[[]AbortedTxn] // all entries of txnindex, once read
