@@ -71,6 +71,9 @@ type Cleaner struct {
 	delayMs map[int]int64      // by which the last round of each goroutine was late
 	dirty   float64            // largest dirty share at the last look
 	lookMs  int64              // when that was
+	// wanted is how many goroutines were started and not told to end, alive how many
+	// of them are there.
+	wanted, alive int
 }
 
 // failure is a log whose last round failed.
@@ -112,13 +115,23 @@ func (c *Cleaner) start() {
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	c.cancel = cancel
+	c.count(cfg.Threads, cfg.Threads)
 	for id := range cfg.Threads {
 		c.running.Add(1)
 		go func() {
 			defer c.running.Done()
+			defer c.count(0, -1)
 			c.loop(ctx, id)
 		}()
 	}
+}
+
+// count notes that goroutines were started, told to end, or ended.
+func (c *Cleaner) count(wanted, alive int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wanted += wanted
+	c.alive += alive
 }
 
 // stop ends the goroutines; rounds under way are given up.
@@ -126,8 +139,12 @@ func (c *Cleaner) stop() {
 	if c.cancel == nil {
 		return
 	}
+	c.mu.Lock()
+	told := c.wanted
+	c.mu.Unlock()
 	c.cancel(errStopped)
 	c.running.Wait()
+	c.count(-told, 0)
 	c.cancel = nil
 }
 

@@ -13,6 +13,7 @@ type Stats struct {
 	MaxCompactionDelaySecs      float64 // max-compaction-delay-secs
 	MaxDirtyPercent             int     // max-dirty-percent
 	TimeSinceLastRunMs          int64   // time-since-last-run-ms
+	DeadThreadCount             int     // DeadThreadCount: goroutines that ended without being told to
 	// Uncleanable are uncleanable-partitions-count and uncleanable-bytes, by log
 	// directory; a directory without any is not listed.
 	Uncleanable map[string]Uncleanable
@@ -38,6 +39,7 @@ func (c *Cleaner) Stats() Stats {
 		read += r.BytesRead
 		written += r.BytesWritten
 	}
+	s.DeadThreadCount = c.wanted - c.alive
 	s.CleanerRecopyPercent = int(100 * written / max(read, 1))
 	for l, f := range c.failed {
 		if !f.uncleanable {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand"
+	"runtime"
 	"testing"
 	"time"
 
@@ -182,10 +183,38 @@ func TestCleanerRunsInTheBackground(t *testing.T) {
 	r.roll()
 	r.c.Reconfigure(r.conf)
 	wait(4, 1)
+	if s := r.c.Stats(); s.DeadThreadCount != 0 {
+		t.Errorf("%+v", s)
+	}
 	r.c.Close()
 	r.c.Start()
 	r.wantDump("3-3[3:a=4]")
-	if s := r.c.Stats(); len(s.Uncleanable) > 0 || s.CleanerRecopyPercent != 50 {
+	if s := r.c.Stats(); len(s.Uncleanable) > 0 || s.CleanerRecopyPercent != 50 || s.DeadThreadCount != 0 {
 		t.Errorf("%+v", s)
 	}
+}
+
+// TestDeadThreadIsCounted (L8), until the next configuration starts others.
+func TestDeadThreadIsCounted(t *testing.T) {
+	r := newRig(t, vfs.NewMem()).open()
+	logs, ended := r.c.o.Logs, make(chan struct{})
+	r.c.o.Logs = func() []*log.Log {
+		defer close(ended)
+		runtime.Goexit()
+		return nil
+	}
+	r.c.Start()
+	<-ended
+	r.c.running.Wait()
+	if s := r.c.Stats(); s.DeadThreadCount != 1 {
+		t.Errorf("%+v", s)
+	}
+	r.c.o.Logs = logs
+	r.conf.DedupeBufferSize++
+	r.c.Reconfigure(r.conf)
+	r.clock.AwaitPending(1)
+	if s := r.c.Stats(); s.DeadThreadCount != 0 {
+		t.Errorf("%+v", s)
+	}
+	r.c.Close()
 }
