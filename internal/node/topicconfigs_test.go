@@ -357,6 +357,67 @@ var elsewhere = map[string]string{
 	"remote.storage.enable":                   "tiered storage",
 }
 
+// topicClient is a client to which a refusal is an answer, not a reason to try again.
+func topicClient(t *testing.T, m *machine, codec kgo.CompressionCodec) *kgo.Client {
+	cl, err := kgo.NewClient(kgo.SeedBrokers("localhost:9092"), kgo.Dialer(m.net.Dial), kgo.DisableIdempotentWrite(), kgo.RecordRetries(0),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0), kgo.ProducerBatchCompression(codec))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cl.Close)
+	return cl
+}
+
+// TestBrokerDefaultsTakeEffectAtOnce: a dynamic key of the broker is that of the cleaner,
+// and of the topics that have none of their own.
+func TestBrokerDefaultsTakeEffectAtOnce(t *testing.T) {
+	m := newMachine(t, map[string]string{
+		"log.initial.task.delay.ms": "1", "log.retention.check.interval.ms": "5", "log.cleaner.backoff.ms": "3600000", "log.cleaner.dedupe.buffer.size": "4000000",
+	})
+	m.format()
+	n := m.start()
+	defer m.stop(n)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cl := topicClient(t, m, kgo.NoCompression())
+	for _, c := range []struct {
+		topicCase
+		topic string
+	}{
+		{topicCase{"log.cleaner.backoff.ms", "5", rolls, twice, compacted}, "a"},
+		{topicCase{"log.cleaner.threads", "2", rolls, twice, func(*topicRun) bool {
+			return strings.Contains(m.log.String(), "restarting with a new configuration threads=2")
+		}}, "b"},
+		{topicCase{"log.cleaner.io.max.bytes.per.second", "1", rolls, nil, func(*topicRun) bool {
+			return strings.Contains(m.log.String(), "ioMaxBytesPerSecond=1 ")
+		}}, "c"},
+		{topicCase{"log.retention.ms", "1", nil, func(r *topicRun) { r.put(3) }, func(r *topicRun) bool { return r.start() >= 3 }}, "d"},
+		{topicCase{"log.roll.ms", "1", nil, nil, rolled}, "e"},
+	} {
+		r := &topicRun{t: t, ctx: ctx, m: m, cl: cl, adm: kadm.NewClient(cl), topic: c.topic}
+		r.create(c.topic, c.configs)
+		if c.before != nil {
+			c.before(r)
+		}
+		if c.effect(r) {
+			t.Errorf("what %s=%s does is there before", c.key, c.value)
+		}
+		resp, err := r.adm.AlterBrokerConfigs(ctx, []kadm.AlterConfig{{Op: kadm.SetConfig, Name: c.key, Value: &c.value}})
+		if err == nil {
+			err = resp[0].Err
+		}
+		if err != nil {
+			t.Fatalf("%s=%s: %v %s", c.key, c.value, err, resp[0].ErrMessage)
+		}
+		for deadline := time.Now().Add(10 * time.Second); !c.effect(r); {
+			if time.Now().After(deadline) {
+				t.Errorf("%s=%s has no effect\n%s", c.key, c.value, m.log)
+				break
+			}
+		}
+	}
+}
+
 // TestTopicConfigsTakeEffectAtOnce alters each key of a topic on a running broker and
 // waits for its effect, which was not there before.
 func TestTopicConfigsTakeEffectAtOnce(t *testing.T) {
@@ -378,17 +439,7 @@ func TestTopicConfigsTakeEffectAtOnce(t *testing.T) {
 	defer m.stop(n)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	// What a broker refuses must not be tried again.
-	client := func(codec kgo.CompressionCodec) *kgo.Client {
-		cl, err := kgo.NewClient(kgo.SeedBrokers("localhost:9092"), kgo.Dialer(m.net.Dial), kgo.DisableIdempotentWrite(), kgo.RecordRetries(0),
-			kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0), kgo.ProducerBatchCompression(codec))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(cl.Close)
-		return cl
-	}
-	cl, gzip := client(kgo.NoCompression()), client(kgo.GzipCompression())
+	cl, gzip := topicClient(t, m, kgo.NoCompression()), topicClient(t, m, kgo.GzipCompression())
 	seen := map[string]bool{}
 	for i, c := range topicCases() {
 		seen[c.key] = true
