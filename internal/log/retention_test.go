@@ -229,3 +229,30 @@ func TestFutureTimestampIsReported(t *testing.T) {
 		t.Errorf("the log starts at %d, %v", l.LogStartOffset(), err)
 	}
 }
+
+// TestRollJitter: each segment ends at a time of its own, earlier than segment.ms by no
+// more than segment.jitter.ms, so that not all logs roll at once.
+func TestRollJitter(t *testing.T) {
+	r := newRig(t, vfs.NewMem())
+	r.cfg.SegmentMs, r.cfg.SegmentJitterMs = 1000, 400
+	r.open()
+	l := r.create()
+	ends := map[int64]bool{}
+	at := int64(1_000_000)
+	for range 20 {
+		begin := at
+		if info := r.mustAppend(l, at, "first"); len(ends) > 0 && !info.Rolled {
+			t.Fatalf("%+v", info)
+		}
+		for at = begin + 580; !r.mustAppend(l, at, "x").Rolled; at += 20 {
+		}
+		if took := at - begin; took <= 600 || took > 1020 {
+			t.Errorf("a segment ended after %d ms", took)
+		}
+		ends[at-begin] = true
+		at += 5000 // begins the next
+	}
+	if len(ends) < 5 {
+		t.Errorf("the ends of 20 segments were %v", ends)
+	}
+}

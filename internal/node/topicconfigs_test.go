@@ -343,7 +343,7 @@ var elsewhere = map[string]string{
 	"preallocate":                             "accepted without effect (docs/compat)",
 	"unclean.leader.election.enable":          "controller testdata/elections.txt: an alteration elects at once",
 	"min.insync.replicas":                     "brokerapi TestConfigChangesApplyAtOnce: of one replica no more than one is asked",
-	"segment.jitter.ms":                       "log TestRollByTime",
+	"segment.jitter.ms":                       "log TestRollJitter",
 	"internal.segment.bytes":                  "not for users",
 	"leader.replication.throttled.replicas":   "replica, with several brokers",
 	"follower.replication.throttled.replicas": "replica, with several brokers",
