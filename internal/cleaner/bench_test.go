@@ -10,11 +10,11 @@ import (
 	"github.com/gregorhq/gregor/internal/vfs"
 )
 
-// BenchmarkRound compacts a log of 64 MB of which a tenth lives: MB/s of input.
+// BenchmarkRound compacts a log of 256 MB of which a tenth lives: MB/s of input.
 func BenchmarkRound(b *testing.B) {
 	for _, size := range []int{100, 1000} {
 		b.Run(fmt.Sprintf("%dB", size), func(b *testing.B) {
-			const total = 64 << 20
+			const total = 256 << 20
 			keys := total / size / 10
 			value := make([]byte, size-20)
 			for range b.N {

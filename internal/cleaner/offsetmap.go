@@ -29,6 +29,8 @@ type offsetMap struct {
 	n     int
 	// latest is the offset up to which the log is in the map.
 	latest int64
+	// old is told of each offset in the map that a later one takes the place of.
+	old *superseded
 }
 
 // newOffsetMap makes a map of at most memory bytes, of which the share load is used.
@@ -74,6 +76,8 @@ func (m *offsetMap) putHash(k slot) bool {
 			s = m.find(m.slots, k.hi, k.lo)
 		}
 		m.n++
+	} else if m.old != nil {
+		m.old.add(s.at - 1)
 	}
 	*s = k
 	m.latest = k.at - 1

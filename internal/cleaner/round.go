@@ -124,6 +124,7 @@ func (r *round) mapKeys() error {
 	}
 	txns := newTxnState(aborted)
 	r.keys.latest = from - 1
+	r.keys.old = newSuperseded(from, slotSize*r.keys.limit/8)
 	var it batch.Iter
 	defer it.Close()
 	for i, s := range r.segs {
@@ -335,30 +336,36 @@ func (r *round) isLastOfProducer(info *batch.Info) bool {
 	return info.IsControl && info.ProducerEpoch == p.Epoch
 }
 
-// mark says which records stay.
+// mark says which records stay. All of recs are of one batch.
 func (r *round) mark(recs []batch.Record, stays []bool, info *batch.Info) {
+	// Of what was read into the map it is known by its offset whether it is superseded.
+	// The first offset of an old format is not in its header.
+	mapped := !r.keys.old.full && info.BaseOffset >= r.todo.firstDirty && info.Magic == batch.MagicV2
 	r.hashes = r.hashes[:0]
-	for i := range recs {
-		hi, lo := r.keys.hash.sum(recs[i].Key)
-		r.hashes = append(r.hashes, slot{hi: hi, lo: lo})
+	if !mapped {
+		for i := range recs {
+			hi, lo := r.keys.hash.sum(recs[i].Key)
+			r.hashes = append(r.hashes, slot{hi: hi, lo: lo})
+		}
 	}
 	for i := range recs {
-		stays[i] = info.IsControl || r.stays(&recs[i], r.hashes[i], info)
+		rec := &recs[i]
+		switch {
+		case info.IsControl || rec.Offset > r.keys.latest:
+			stays[i] = true
+		case rec.Key == nil:
+			r.stats.InvalidMessages++
+			stays[i] = false
+		case mapped:
+			stays[i] = !r.keys.old.has(rec.Offset) && r.stays(rec, info)
+		default:
+			stays[i] = rec.Offset >= r.keys.getHash(r.hashes[i]) && r.stays(rec, info)
+		}
 	}
 }
 
-// stays says whether a record stays, whose key was hashed.
-func (r *round) stays(rec *batch.Record, key slot, info *batch.Info) bool {
-	if rec.Offset > r.keys.latest {
-		return true
-	}
-	if rec.Key == nil {
-		r.stats.InvalidMessages++
-		return false
-	}
-	if rec.Offset < r.keys.getHash(key) {
-		return false
-	}
+// stays says whether the last record of a key stays.
+func (r *round) stays(rec *batch.Record, info *batch.Info) bool {
 	if rec.Value != nil {
 		return true
 	}

@@ -78,6 +78,36 @@ func TestOffsetMapEqualsAMap(t *testing.T) {
 	}
 }
 
+// TestSupersededEqualsASet, with offsets that lie close and far apart, until it takes more
+// memory than it may.
+func TestSupersededEqualsASet(t *testing.T) {
+	for _, c := range []struct {
+		spread int64
+		n      int
+		full   bool
+	}{{100_000, 50_000, false}, {1 << 40, 1, true}, {40_000_000, 3000, true}, {2_000_000, 100, false}} {
+		rng := rand.New(rand.NewSource(c.spread))
+		s := newSuperseded(1000, 64<<10)
+		want := map[int64]bool{}
+		for range c.n {
+			offset := 1000 + rng.Int63n(c.spread)
+			s.add(offset)
+			want[offset] = true
+			if s.bytes > s.limit && !s.full {
+				t.Fatalf("%d bytes of %d", s.bytes, s.limit)
+			}
+		}
+		if s.full != c.full {
+			t.Errorf("spread %d: full is %v", c.spread, s.full)
+		}
+		for offset := int64(1000); !s.full && offset < 1000+c.spread+5; offset++ {
+			if s.has(offset) != want[offset] {
+				t.Fatalf("spread %d: has %d is %v", c.spread, offset, s.has(offset))
+			}
+		}
+	}
+}
+
 func TestThrottleHoldsTheRate(t *testing.T) {
 	c := clock.NewVirtual(time.Unix(1000, 0))
 	th := &throttle{clock: c}
