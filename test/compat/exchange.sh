@@ -4,8 +4,11 @@
 # filled: classic and KIP-848 groups with offsets and static members, idempotent
 # producers, transactions that are committed, aborted and under way. After it Apache's
 # tools must print of the next server what they printed of the last one, and the same
-# groups and transactional ids go on. Meanwhile an idempotent producer and two groups
-# stay connected through all changes. It installs Apache Kafka by its Maven
+# groups and transactional ids go on. Each server compacts what it and the other one
+# wrote, the topics of the coordinators among it; a compacted topic is compared with a
+# model by a Java consumer and by Apache's kafka-dump-log. Meanwhile an idempotent
+# producer and two groups stay connected through all changes. At the end each server
+# takes over between a transaction's decision and its markers. It installs Apache Kafka by its Maven
 # coordinates, binds to loopback, prints a line a check and one summary line, and ends
 # by itself.
 #
@@ -37,6 +40,9 @@ group.initial.rebalance.delay.ms=0
 group.max.session.timeout.ms=1800000
 group.consumer.max.session.timeout.ms=600000
 group.consumer.session.timeout.ms=600000
+log.cleaner.backoff.ms=200
+log.cleaner.dedupe.buffer.size=16000000
+log.retention.check.interval.ms=1000
 END
 }
 format() {
@@ -80,11 +86,8 @@ snapshot() {
     done
     echo "$cli.GetOffsetShell $b --exclude-internal-topics"
     echo "$cli.TopicCommand $b --describe --exclude-internal"
-    for p in 0 1 2 3; do
-      for id in read_committed read_uncommitted; do
-        echo "$cli.consumer.ConsoleConsumer $b --topic txn --partition $p --offset earliest --isolation-level $id --timeout-ms 4000" \
-          "--formatter-property print.offset=true --formatter-property print.partition=true --formatter-property print.timestamp=true"
-      done
+    for p in txn table both; do
+      for id in read_committed read_uncommitted; do echo "Records $addr $p $id"; done
     done
   } | java -XX:TieredStopAtLevel=1 -Xmx512m -Dorg.apache.logging.log4j.level=OFF -cp "$libs/*:$work/classes" Tools >"$1.raw" 2>"$work/err"
   awk '/^# / { section++; duration = 0 }
@@ -92,6 +95,7 @@ snapshot() {
     /TransactionDurationMs/ { duration = 1 }
     duration && $6 ~ /^[0-9]+$/ && NF >= 8 { $8 = "-" }
     $1 ~ /^live/ || $2 ~ /^live/ { next }
+    /Configs: / { n = split($NF, c, ","); for (i = 1; i <= n; i++) printf "%03d %s has %s\n", section, $2, c[i]; $NF = "" }
     NF { printf "%03d %s\n", section, $0 }' "$1.raw" | LC_ALL=C sort >"$1"
 }
 same() {
@@ -109,6 +113,66 @@ told() {
       exit !(groups == 7 && states["Ongoing"] == 2 && states["CompleteCommit"] == 1 && states["CompleteAbort"] == 1 && states["Empty"] == 1) }' "$work/before"
 }
 exchange() { java "${jvm[@]}" -cp "$libs/*:$work/classes" Exchange "$1" "$addr" "$2"; }
+tables() { java "${jvm[@]}" -cp "$libs/*:$work/classes" Tables "$1" "$addr" "$2"; }
+
+# rested: compaction has looked at everything but the active segments.
+rested() {
+  local d active
+  for d in "$work"/data/table-? "$work"/data/both-?; do
+    active=$(ls "$d" | grep -E '^[0-9]+\.log$' | tail -n 1)
+    active=$((10#${active%.log}))
+    grep -qx "$(basename "$d" | sed 's/-/ /') $active" "$work/data/cleaner-offset-checkpoint" || return 1
+  done
+}
+# compacted ROUND: a round of compacted topics, and the server has done its work.
+compacted() {
+  tables fill "$1" && until_true 60 rested || { cat "$work/data/cleaner-offset-checkpoint"; return 1; }
+}
+# internals: the coordinators' topics are compacted too, as far as the checkpoint says.
+internals() {
+  awk '/^__consumer_offsets/ && $3 > 0 { o++ } /^__transaction_state/ && $3 > 0 { t++ }
+    END { printf "= %d partitions of __consumer_offsets, %d of __transaction_state\n", o, t; exit !(o > 0 && t > 0) }' "$work/data/cleaner-offset-checkpoint"
+}
+# dumped ROUND: Apache's kafka-dump-log reads the compacted files without a complaint, and
+# the last record of each key is the model's. Nothing aborted is left in them.
+dumped() {
+  local files
+  files=$(find "$work"/data/table-? "$work"/data/both-? -name '*.log' -size +0 | LC_ALL=C sort)
+  java_tool $cli.DumpLogSegments --print-data-log --deep-iteration --files "$(echo $files | tr ' ' ,)" >"$work/dump" 2>&1 || return 1
+  ! grep -iE 'exception|mismatch|not valid|non-monotonic|corrupt' "$work/dump" || return 1
+  awk '/^Dumping / { table = /table-/ }
+    table && /^\|/ && match($0, / key: key-[0-9]+/) {
+      key = substr($0, RSTART + 6, RLENGTH - 6)
+      if (match($0, / payload: .*/)) state[key] = substr($0, RSTART + 10, RLENGTH - 10); else delete state[key]
+    }
+    END { for (k in state) print k, state[k] }' "$work/dump" | LC_ALL=C sort >"$work/dump.state"
+  tables model "$1" | LC_ALL=C sort >"$work/model.state"
+  diff "$work/dump.state" "$work/model.state" || return 1
+  echo "= $(wc -l <"$work/model.state") keys in $(echo "$files" | wc -l) files"
+}
+
+# sound: no server complained of what the one before it left, while all stops were clean.
+sound() {
+  ! grep -E 'Corrupt|corrupted|Error (while )?(loading|recovering)|Non-monotonic|cutting off|unusable|is damaged|read again from|beyond the end of the recovered|goes offline|uncleanable|Error due to|Failed to (clean|load)' "$work/nodes.log" || return 1
+  echo "= $(grep -c 'cleaned log partition' "$work/nodes.log") rounds of compaction by gregor, $(grep -c 'Log cleaner thread 0 cleaned log' "$work/nodes.log") by Apache Kafka"
+}
+
+# between N NEXT: the server ends after two transactions, and its directory is cut to
+# where they are decided and have no markers. NEXT must write them. gregor takes over from
+# a kill. Apache Kafka takes over from a clean stop: after a kill it loads decided
+# transactions while their partitions still wait for a leader, takes these for deleted
+# ones and writes no marker, its own transactions' too.
+between() {
+  exchange decide "$1" || return 1
+  if [ "$2" = gregor ]; then
+    kill -9 "$node"
+    wait "$node" 2>/dev/null
+  else
+    stop
+  fi
+  cat "$work/node.log" >>"$work/nodes.log"
+  "$cache/cut" "$work/data" tx-decided-keep 5 decided-0 && "$cache/cut" "$work/data" tx-decided-drop 5 decided-1
+}
 
 # Clients that stay: a producer, and two members of a classic and of a consumer group.
 live() {
@@ -138,15 +202,26 @@ live_end() {
 }
 
 turns() {
-  local who=$1 begin=$1 round next
+  local who=$1 begin=$1 round next t
   format "$who" >"$work/out" 2>&1 || { fail "format by $who"; return; }
   serve "$who"
   topic plain 4
   topic txn 4
   topic live 4
+  local small=(--config segment.ms=300 --config min.cleanable.dirty.ratio=0.01 --config delete.retention.ms=500)
+  topic table 2 --config cleanup.policy=compact "${small[@]}"
+  topic both 2 --config cleanup.policy=compact,delete --config retention.bytes=12000 "${small[@]}"
+  topic decided 2
   live
   for round in $(seq "$rounds"); do
     check "$begin first, round $round: groups and transactions go on, on $who" exchange fill "$round"
+    if [ "$round" = 1 ]; then
+      # They exist now; their segments are to be closed often enough to be compacted.
+      for t in __consumer_offsets __transaction_state; do
+        "$bin" kafka-configs --bootstrap-server "$addr" --alter --entity-type topics --entity-name "$t" --add-config segment.ms=2000,min.cleanable.dirty.ratio=0.01 >/dev/null
+      done
+    fi
+    check "$begin first, round $round: $who compacts" compacted "$round"
     check "$begin first, round $round: Apache's tools see them" told
     hand_over || fail "$who stops cleanly"
     next=gregor
@@ -154,6 +229,18 @@ turns() {
     serve "$next"
     check "$begin first, round $round: $next tells the same as $who" same
     check "$begin first, round $round: read_committed, on $next" exchange verify "$round"
+    check "$begin first, round $round: what $who compacted, read from $next" tables verify "$round"
+    check "$begin first, round $round: Apache's kafka-dump-log of it" dumped "$round"
+    who=$next
+  done
+  check "$begin first: topics of the coordinators were compacted" internals
+  check "$begin first: no server complained of what another left" sound
+  for round in 1 2; do
+    next=gregor
+    [ "$who" = gregor ] && next=kafka
+    check "$begin first: $who ends between two decisions and their markers" between "$round" "$next"
+    serve "$next"
+    check "$begin first: $next writes the markers" exchange decided "$round"
     who=$next
   done
   live_end
@@ -163,11 +250,12 @@ turns() {
 }
 
 need_kafka
-go build -o "$cache/ledger" ./test/compat/ledger || exit 1
-compile "$work/classes" "$libs/*" Exchange.java Tools.java
+go build -o "$cache/ledger" ./test/compat/ledger && go build -o "$cache/cut" ./test/compat/cut || exit 1
+compile "$work/classes" "$libs/*" Exchange.java Records.java Tables.java Tools.java
 write_properties
-# The verifiable producer does not retry unless it is told to.
-echo retries=2147483647 >"$work/producer.properties"
+# The verifiable producer does not retry unless it is told to. A change of servers may
+# take long on a machine that has other work.
+printf 'retries=2147483647\nmax.block.ms=600000\ndelivery.timeout.ms=600000\n' >"$work/producer.properties"
 printf 'rootLogger.level=INFO\nrootLogger.appenderRef.a.ref=A\nappender.a.type=Console\nappender.a.name=A\nappender.a.layout.type=PatternLayout\nappender.a.layout.pattern=[%%d] %%p %%m (%%c)%%n\n' >"$work/log4j2.properties"
 : >"$work/nodes.log"
 for who in $first; do turns "$who"; done

@@ -29,6 +29,9 @@ import org.apache.kafka.common.serialization.StringSerializer;
  * whichever server it was. It ends in the middle of a transaction, without a word to
  * the server. A value says what becomes of it: "keep" is committed, "drop" is not, and
  * "copy" is a record of the topic `plain` that a group read and a transaction wrote.
+ *
+ * <p>Exchange decide ADDR N commits a transaction and aborts one, each in a partition of
+ * its own; Exchange decided ADDR N waits until those of N times are over for readers.
  */
 public final class Exchange {
     private static final int PARTITIONS = 4;
@@ -48,10 +51,11 @@ public final class Exchange {
         Exchange exchange = new Exchange(args[1], Integer.parseInt(args[2]));
         int code = 1;
         try {
-            if (args[0].equals("fill")) {
-                exchange.fill();
-            } else {
-                exchange.verify();
+            switch (args[0]) {
+                case "fill" -> exchange.fill();
+                case "decide" -> exchange.decide();
+                case "decided" -> exchange.decided();
+                default -> exchange.verify();
             }
             code = 0;
         } catch (Exception e) {
@@ -276,6 +280,62 @@ public final class Exchange {
             throw new IllegalStateException("kept " + keeps + " records of " + 3 * BATCH * round + ", copied " + copied);
         }
         System.out.printf("= %d kept, %d copied, 0 dropped were read%n", keeps, copied);
+    }
+
+    private void decide() {
+        for (String fate : List.of("keep", "drop")) {
+            KafkaProducer<String, String> producer = producer("tx-decided-" + fate);
+            producer.initTransactions();
+            producer.beginTransaction();
+            for (int i = 0; i < BATCH; i++) {
+                producer.send(new ProducerRecord<>("decided", fate.equals("keep") ? 0 : 1, null, fate + "-" + round + "-" + i));
+            }
+            producer.flush();
+            if (fate.equals("keep")) {
+                producer.commitTransaction();
+            } else {
+                producer.abortTransaction();
+            }
+        }
+    }
+
+    private void decided() throws InterruptedException {
+        Properties props = consumer(null, "classic");
+        List<TopicPartition> partitions = List.of(new TopicPartition("decided", 0), new TopicPartition("decided", 1));
+        long limit = System.nanoTime() + Duration.ofSeconds(60).toNanos();
+        Map<TopicPartition, Long> ends;
+        try (KafkaConsumer<String, String> all = new KafkaConsumer<>(props)) {
+            ends = all.endOffsets(partitions);
+        }
+        props.put(ConsumerConfig.ISOLATION_LEVEL_CONFIG, "read_committed");
+        try (KafkaConsumer<String, String> consumer = new KafkaConsumer<>(props)) {
+            // A marker moves the end by one: it is there when nothing is unstable.
+            while (partitions.stream().anyMatch(tp -> consumer.endOffsets(partitions).get(tp) < (long) round * (BATCH + 1))) {
+                if (System.nanoTime() > limit) {
+                    throw new IllegalStateException("stable up to " + consumer.endOffsets(partitions) + " of " + ends + " after a minute");
+                }
+                Thread.sleep(100);
+            }
+            Map<TopicPartition, Long> stable = consumer.endOffsets(partitions);
+            List<String> want = new ArrayList<>();
+            for (int n = 1; n <= round; n++) {
+                for (int i = 0; i < BATCH; i++) {
+                    want.add("keep-" + n + "-" + i);
+                }
+            }
+            List<String> got = new ArrayList<>();
+            consumer.assign(partitions);
+            while (partitions.stream().anyMatch(tp -> consumer.position(tp) < stable.get(tp))) {
+                if (System.nanoTime() > limit) {
+                    throw new IllegalStateException("not at " + stable + " after a minute");
+                }
+                consumer.poll(Duration.ofMillis(200)).forEach(r -> got.add(r.value()));
+            }
+            if (!got.equals(want)) {
+                throw new IllegalStateException("read " + got + ", want " + want);
+            }
+            System.out.printf("= %d records committed, none aborted, ends %s%n", got.size(), stable.values());
+        }
     }
 
     private KafkaProducer<String, String> producer(String id) {
