@@ -112,6 +112,8 @@ type Broker struct {
 	CompressionType                             string   `kafka:"compression.type"`
 	CompressionZstdLevel                        int      `kafka:"compression.zstd.level"`
 	CordonedLogDirs                             []string `kafka:"cordoned.log.dirs"`
+	GregorLogDirHeadroomBytes                   int64    `kafka:"gregor.log.dir.headroom.bytes"`
+	GregorLogScrubBytesPerSecond                int64    `kafka:"gregor.log.scrub.bytes.per.second"`
 	DeleteRecordsPurgatoryPurgeIntervalRequests int      `kafka:"delete.records.purgatory.purge.interval.requests"`
 	DeleteTopicEnable                           bool     `kafka:"delete.topic.enable"`
 	LogCleanerBackoffMs                         int64    `kafka:"log.cleaner.backoff.ms"`

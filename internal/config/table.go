@@ -136,7 +136,7 @@ func newIndex(tables ...[]Key) *index {
 
 var (
 	brokerIndex = newIndex(quorumKeys, networkKeys, logKeys, replicationKeys, groupKeysOfBroker, shareKeys,
-		txnKeys, quotaKeys, sslKeys, saslKeys, remoteKeys, legacyKeys, authorizerKeys, dynamicKeys)
+		txnKeys, quotaKeys, sslKeys, saslKeys, remoteKeys, legacyKeys, authorizerKeys, dynamicKeys, ownKeys)
 	topicIndex         = newIndex(topicKeys)
 	groupIndex         = newIndex(groupKeys)
 	clientMetricsIndex = newIndex(clientMetricsKeys)

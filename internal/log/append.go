@@ -68,7 +68,14 @@ func (l *Log) AppendWith(a *batch.Appended, o AppendOptions) (AppendInfo, error)
 			LogAppendTime: dup.Timestamp, LogStartOffset: l.start.Load(), Duplicate: true,
 		}, nil
 	}
+	var try attempt
+	if o.Origin == batch.OriginClient && !l.ours {
+		if try, err = l.dir.admit(len(a.Data)); err != nil {
+			return AppendInfo{}, err
+		}
+	}
 	info, err := l.write(a.Data, a.Infos, update, o.NowMs, true)
+	try.done(l.dir, err)
 	info.LogAppendTime = appendTime
 	return info, err
 }
@@ -111,7 +118,15 @@ func (l *Log) AppendVerbatim(data []byte, infos []batch.Info, nowMs int64) (Appe
 	if err != nil {
 		return AppendInfo{}, err
 	}
-	return l.write(data[:pos], infos, update, nowMs, false)
+	var try attempt
+	if !l.ours {
+		if try, err = l.dir.admit(pos); err != nil {
+			return AppendInfo{}, err
+		}
+	}
+	info, err := l.write(data[:pos], infos, update, nowMs, false)
+	try.done(l.dir, err)
+	return info, err
 }
 
 // UnexpectedOffsetError says that a follower was given records that it has

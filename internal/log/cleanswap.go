@@ -120,6 +120,9 @@ func (s *CleanedSegment) dropStaleSnapshots() error {
 }
 
 func (s *CleanedSegment) flush() error {
+	if err := s.c.l.dir.admitWork(len(s.out)); err != nil {
+		return err
+	}
 	if err := writeFull(s.file, s.out, s.written); err != nil {
 		return s.c.l.ioError(fmt.Sprintf("writing the compacted segment %d", s.base), err)
 	}

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"syscall"
 
 	"github.com/gregorhq/gregor/internal/clock"
 	"github.com/gregorhq/gregor/internal/config"
@@ -88,6 +87,7 @@ type dataDir struct {
 	cleaned     cleanPoints
 	// writeStarts is Manager.checkpointDir of log-start-offset-checkpoint.
 	writeStarts func() error
+	space       space
 }
 
 // err is why the directory is offline, nil while it is not.
@@ -118,13 +118,15 @@ func (d *dataDir) ioError(doing string, err error) error {
 	if errors.Is(err, kafka.KafkaStorageError) || errors.Is(err, kafka.CorruptMessage) {
 		return err
 	}
-	for _, passing := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE} {
-		if errors.Is(err, passing) {
-			d.env.logger.Warn("file operation failed, the next one may succeed", "dir", d.path, "operation", doing, "error", err)
-			return kafka.KafkaStorageError.Errorf("%s in log directory %s: %w", doing, d.path, err)
-		}
+	if !passing(err) {
+		return d.fail(doing, err)
 	}
-	return d.fail(doing, err)
+	if noRoom(err) {
+		d.ranOut(err)
+	} else {
+		d.env.logger.Warn("file operation failed, the next one may succeed", "dir", d.path, "operation", doing, "error", err)
+	}
+	return kafka.KafkaStorageError.Errorf("%s in log directory %s: %w", doing, d.path, err)
 }
 
 // writeOffsets replaces one of the directory's checkpoints.

@@ -39,13 +39,16 @@ type rig struct {
 	cfg   config.Topic
 	dirs  []string
 	tail  int64
+	// logger and headroom are those of Options.
+	logger   *slog.Logger
+	headroom int64
 	// offline collects the directories that failed.
 	offline []string
 	a       batch.Appended
 }
 
 func newRig(t testing.TB, fsys vfs.FS) *rig {
-	r := &rig{t: t, fs: fsys, clock: clock.NewVirtual(time.UnixMilli(1_700_000_000_000)), cfg: testTopic(), dirs: []string{testDir}, tail: 1 << 20}
+	r := &rig{t: t, fs: fsys, clock: clock.NewVirtual(time.UnixMilli(1_700_000_000_000)), cfg: testTopic(), dirs: []string{testDir}, tail: 1 << 20, logger: slog.New(slog.DiscardHandler)}
 	if m, ok := fsys.(*vfs.Mem); ok {
 		m.SetNow(r.clock.Now)
 	}
@@ -54,8 +57,8 @@ func newRig(t testing.TB, fsys vfs.FS) *rig {
 
 func (r *rig) options() Options {
 	return Options{
-		FS: r.fs, Clock: r.clock, Logger: slog.New(slog.DiscardHandler), Dirs: r.dirs, NodeID: 1, ClusterID: "cluster",
-		AllowUnformatted: true, TopicConfig: func(string) config.Topic { return r.cfg }, TailBytes: r.tail, Seed: 1, Manual: true,
+		FS: r.fs, Clock: r.clock, Logger: r.logger, Dirs: r.dirs, NodeID: 1, ClusterID: "cluster",
+		AllowUnformatted: true, TopicConfig: func(string) config.Topic { return r.cfg }, TailBytes: r.tail, HeadroomBytes: r.headroom, Seed: 1, Manual: true,
 		OnOffline: func(dir string, _ kafka.UUID, _ error) { r.offline = append(r.offline, dir) },
 	}
 }

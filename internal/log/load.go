@@ -27,7 +27,7 @@ type loadParams struct {
 // is opened: the log end is the recovery point, and everything else is read when
 // the log is first used. Otherwise the log is recovered here.
 func (e *env) openLog(d *dataDir, folder string, tp kafka.TopicPartition, kind folderKind, p loadParams) (*Log, error) {
-	l := &Log{env: e, dir: d, tp: tp}
+	l := &Log{env: e, dir: d, tp: tp, ours: ownTopic(tp.Topic)}
 	l.folder.Store(&folder)
 	l.cfg.Store(&p.cfg)
 	l.kind.Store(uint32(kind))
@@ -68,6 +68,11 @@ func (e *env) openLog(d *dataDir, folder string, tp kafka.TopicPartition, kind f
 		return nil, err
 	}
 	return l, nil
+}
+
+// ownTopic says whether the cluster itself lives by the topic.
+func ownTopic(name string) bool {
+	return kafka.InternalTopic(name) || name == kafka.MetadataTopic || name == kafka.RemoteMetadataTopic
 }
 
 // list removes what an interrupted operation left and returns the segments by

@@ -27,6 +27,9 @@ type Log struct {
 	env *env
 	dir *dataDir
 	tp  kafka.TopicPartition
+	// ours says that the topic is one by which the cluster lives: it may use a full
+	// directory's headroom.
+	ours bool
 
 	folder   atomic.Pointer[string]
 	cfg      atomic.Pointer[config.Topic]

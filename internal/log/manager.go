@@ -39,7 +39,10 @@ type Options struct {
 	// with locks held: it must only take note.
 	OnOffline func(dir string, id kafka.UUID, err error)
 
-	MaxOpenFiles    int    // 0: 8192
+	MaxOpenFiles int // 0: 8192
+	// HeadroomBytes of a directory's file system are not for records of users; no more
+	// than a sixteenth of it counts.
+	HeadroomBytes   int64
 	TailBytes       int64  // memory for hot reads; 0: 64 MiB; negative: none
 	RecoveryThreads int    // num.recovery.threads.per.data.dir; 0: 2
 	Seed            uint64 // for jitter and folder names; 0: random
@@ -84,6 +87,7 @@ type DirInfo struct {
 	// holds, -1 if nothing.
 	Clean       bool
 	BrokerEpoch int64
+	Space       SpaceInfo
 }
 
 // Open locks the directories, checks meta.properties, and opens or recovers every
@@ -178,6 +182,7 @@ func (m *Manager) lockDirs() error {
 		}
 		d := &dataDir{env: m.env, path: path, data: data, epoch: -1, onOffline: m.opts.OnOffline}
 		d.writeStarts = func() error { return m.checkpointDir(d, &logStartOffsets) }
+		d.space.headroom = m.opts.HeadroomBytes
 		m.dirs = append(m.dirs, d)
 		if !data {
 			m.metaDir = d
@@ -442,7 +447,7 @@ func (m *Manager) MetadataDir() (DirInfo, bool) {
 }
 
 func (d *dataDir) info() DirInfo {
-	return DirInfo{Path: d.path, ID: d.id, Offline: d.err(), Clean: d.clean, BrokerEpoch: d.epoch}
+	return DirInfo{Path: d.path, ID: d.id, Offline: d.err(), Clean: d.clean, BrokerEpoch: d.epoch, Space: d.spaceInfo()}
 }
 
 // PreviousBrokerEpoch is the broker epoch of the clean shutdown markers, -1 when

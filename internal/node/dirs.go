@@ -61,6 +61,7 @@ func (n *Node) openLogs(ctx context.Context) error {
 		TopicConfig:             func(string) config.Topic { return defaults },
 		OnOffline:               n.dirFailed,
 		RecoveryThreads:         cfg.NumRecoveryThreadsPerDataDir,
+		HeadroomBytes:           cfg.GregorLogDirHeadroomBytes,
 		ProducerIDExpirationMs:  cfg.ProducerIDExpirationMs,
 		TransactionMaxTimeoutMs: cfg.TransactionMaxTimeoutMs,
 		VerifyTransactions:      cfg.TransactionPartitionVerificationEnable,

@@ -27,6 +27,9 @@ type task struct {
 // maxInterval is what counts as "never".
 const maxInterval = 365 * 24 * time.Hour
 
+// spaceCheckMs is how often the room of the log directories is looked at.
+const spaceCheckMs = 1000
+
 func newScheduler(n *Node) *scheduler {
 	s := &scheduler{clock: n.deps.Clock, stop: make(chan struct{}), done: make(chan struct{})}
 	cfg := n.static
@@ -48,6 +51,7 @@ func newScheduler(n *Node) *scheduler {
 	s.add(cfg.LogFlushStartOffsetCheckpointIntervalMs, first, func() {
 		report("log-start-offset-checkpoint", n.logs.CheckpointLogStartOffsets())
 	})
+	s.add(spaceCheckMs, 0, n.logs.CheckSpace)
 	s.add(cfg.ProducerIDExpirationCheckIntervalMs, first, func() { n.logs.ExpireProducers() })
 	if n.replicas != nil {
 		s.add(cfg.ReplicaHighWatermarkCheckpointIntervalMs, 0, func() {

@@ -220,7 +220,10 @@ func (e *Engine) writeState(s quorum.ElectionState) error {
 			s.VotedDirectoryID = v.DirectoryID
 		}
 	}
-	if err := quorum.WriteElectionState(e.o.FS, e.o.Dir, s, version); err != nil {
+	err := e.patiently("writing quorum-state", func() error {
+		return quorum.WriteElectionState(e.o.FS, e.o.Dir, s, version)
+	})
+	if err != nil {
 		return err
 	}
 	e.state = s
@@ -234,7 +237,7 @@ func (e *Engine) append(entries []*pb.Entry) error {
 	}
 	if first := kafka.Offset(entries[0].GetIndex()) - 1; first < e.o.Log.LogEndOffset() {
 		invariant.Check(first >= e.highWatermark.Load(), "truncation to %d below the high watermark %d", first, e.highWatermark.Load())
-		if _, err := e.o.Log.TruncateTo(first); err != nil {
+		if err := e.truncateTo(first); err != nil {
 			return fmt.Errorf("truncating the metadata log to %d: %w", first, err)
 		}
 		if err := e.forgetVoters(first); err != nil {
@@ -259,7 +262,7 @@ func (e *Engine) append(entries []*pb.Entry) error {
 	if err != nil {
 		return fmt.Errorf("batches for the metadata log: %w", err)
 	}
-	if _, err := e.o.Log.AppendVerbatim(data, infos, now); err != nil {
+	if err := e.appendVerbatim(data, infos, now); err != nil {
 		return fmt.Errorf("appending to the metadata log: %w", err)
 	}
 	end := kafka.Offset(entries[len(entries)-1].GetIndex())
@@ -270,6 +273,16 @@ func (e *Engine) append(entries []*pb.Entry) error {
 		return fmt.Errorf("syncing the metadata log: %w", err)
 	}
 	return e.learnVoters(data, infos)
+}
+
+// truncateTo cuts the log, and waits for room if need be.
+func (e *Engine) truncateTo(offset kafka.Offset) error {
+	return e.patiently("truncating", func() error { _, err := e.o.Log.TruncateTo(offset); return err })
+}
+
+// appendVerbatim appends batches to the log, and waits for room if need be.
+func (e *Engine) appendVerbatim(data []byte, infos []batch.Info, nowMs int64) error {
+	return e.patiently("appending", func() error { _, err := e.o.Log.AppendVerbatim(data, infos, nowMs); return err })
 }
 
 // leaderChangeBatch appends the control batch that stands for a leader's empty

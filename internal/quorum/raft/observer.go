@@ -391,7 +391,7 @@ func (ob *Observer) truncate(d quorum.EpochEnd) error {
 		return kafka.CorruptMessage.Errorf("the leader's metadata log ends at %d in epoch %d; here it is committed up to %d", d.EndOffset, d.Epoch, hw)
 	}
 	e.o.Logger.Info("truncating the metadata log", "offset", to, "divergingEpoch", d.Epoch, "divergingEndOffset", d.EndOffset)
-	if _, err := e.o.Log.TruncateTo(to); err != nil {
+	if err := e.truncateTo(to); err != nil {
 		return fmt.Errorf("truncating the metadata log to %d: %w", to, err)
 	}
 	return e.forgetVoters(to)
@@ -437,7 +437,7 @@ func (ob *Observer) append(data []byte) error {
 		return nil
 	}
 	data = data[:infos[len(infos)-1].End()] // the last batch may be cut off
-	if _, err := e.o.Log.AppendVerbatim(data, infos, e.o.Clock.Now().UnixMilli()); err != nil {
+	if err := e.appendVerbatim(data, infos, e.o.Clock.Now().UnixMilli()); err != nil {
 		return fmt.Errorf("appending to the metadata log: %w", err)
 	}
 	if err := e.o.Log.FlushTo(end); err != nil {
