@@ -7,7 +7,7 @@ LDFLAGS := -s -w -X github.com/gregorhq/gregor/internal/buildinfo.Version=$(VERS
 
 export CGO_ENABLED = 0
 
-.PHONY: build run test race vet lint cross fuzz bench compat compat-groups compat-copier compat-codes compat-streams compat-mixed compat-franz exchange sim mutants install-links clean
+.PHONY: build run test race vet lint cross fuzz bench compat compat-groups compat-copier compat-codes compat-streams compat-mixed compat-franz exchange sim mutants fulldisk install-links clean
 
 build: ## Build the static binary.
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/gregor
@@ -69,6 +69,10 @@ FIRST ?= 1
 NODES ?= 1
 sim: ## Whole clusters on virtual time, disks and networks: SEEDS seeds from FIRST on, with NODES nodes.
 	GREGOR_SIM_SEEDS=$(SEEDS) GREGOR_SIM_FIRST=$(FIRST) GREGOR_SIM_NODES=$(NODES) $(GO) test -count=1 -timeout 12h -v -run TestSeeds ./internal/sim
+
+RUNS ?= 20
+fulldisk: build ## A file system of 16 MB filled under load, RUNS times; needs root, to mount it.
+	GREGOR_BIN=$(CURDIR)/$(BIN) GREGOR_FULLDISK_RUNS=$(RUNS) $(GO) test -count=1 -timeout 1h -v -run TestDiskFillsUnderLoad ./test/cluster
 
 mutants: ## Old bugs put back one at a time; the simulator must find each. ONLY=R1,R5 picks some.
 	$(GO) run ./test/mutants -only '$(ONLY)'
