@@ -131,7 +131,8 @@ func (l *Log) recover(recoveryPoint int64) error {
 	if err != nil {
 		return err
 	}
-	l.dropSnapshots(func(offset int64) bool { return offset > v.segs[first].base })
+	// What a snapshot at or below the recovery point speaks of is durable.
+	l.dropSnapshots(func(offset int64) bool { return offset > max(v.segs[first].base, recoveryPoint) })
 	for i := first; i < len(v.segs); i++ {
 		s := v.segs[i]
 		state.SetEndOffset(max(state.EndOffset(), s.base))
@@ -182,8 +183,10 @@ func (l *Log) endRecovery(state *producer.State) error {
 	}
 	state.SetEndOffset(next)
 	l.producers = state
-	if err := l.writeSnapshot(next); err != nil {
-		return l.ioError("writing a producer snapshot", err)
+	if !state.IsEmpty() {
+		if err := l.writeSnapshot(next); err != nil {
+			return l.ioError("writing a producer snapshot", err)
+		}
 	}
 	return l.finishLoad(state)
 }

@@ -1,6 +1,7 @@
 package log
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -146,8 +147,12 @@ func (l *Log) install(s *segment, x *indexBuilder, durable bool) error {
 	return nil
 }
 
-// writeInPlace replaces a file's content without making it durable.
+// writeInPlace replaces a file's content without making it durable. One that has the
+// content is left alone: most indexes that a recovery builds are there already.
 func writeInPlace(fsys vfs.FS, name string, data []byte) error {
+	if same, err := holdsExactly(fsys, name, data); err != nil || same {
+		return err
+	}
 	f, err := fsys.OpenFile(name, openCreate, 0o644)
 	if err != nil {
 		return err
@@ -157,6 +162,19 @@ func writeInPlace(fsys vfs.FS, name string, data []byte) error {
 		err = writeFull(f, data, 0)
 	}
 	return errors.Join(err, f.Close())
+}
+
+// holdsExactly says whether a file has this content and nothing else.
+func holdsExactly(fsys vfs.FS, name string, data []byte) (bool, error) {
+	info, err := fsys.Stat(name)
+	if err != nil || info.Size() != int64(len(data)) {
+		return false, ignoreMissing(err)
+	}
+	if len(data) == 0 {
+		return true, nil
+	}
+	have, err := vfs.ReadFile(fsys, name)
+	return bytes.Equal(have, data), err
 }
 
 // repair builds the offset and time index of a segment again while the log is in
@@ -249,9 +267,12 @@ func (l *Log) installTxns(s *segment, aborted []AbortedTxn) error {
 	name := l.path(s.base, suffixTxnIndex)
 	l.env.files.drop(&s.txnFile)
 	if len(aborted) == 0 {
-		s.hasTxns.Store(false)
+		had := s.hasTxns.Swap(false)
 		s.txns.Store(&aborted)
 		s.txnDone, s.txnLoad = 0, true
+		if !had {
+			return nil
+		}
 		if err := ignoreMissing(l.env.fs.Remove(name)); err != nil {
 			return l.ioError("removing "+name, err)
 		}
