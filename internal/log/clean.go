@@ -83,6 +83,8 @@ type Cleaning struct {
 	ends []int64
 	buf  []byte
 	out  []byte // memory of the segment that is written
+	// mending says that the round is no compaction but repairs damaged bytes.
+	mending bool
 }
 
 // BeginCleaning begins a round. io is how many bytes are read and written at once.
@@ -117,7 +119,7 @@ func (c *Cleaning) Check() error {
 	if err := c.l.err(); err != nil {
 		return err
 	}
-	if c.l.gen.Load() != c.gen || !c.l.Config().CleanupCompact {
+	if c.l.gen.Load() != c.gen || c.l.Config().CleanupCompact == c.mending {
 		return fmt.Errorf("%s: %w", c.l.tp, ErrCleaningAborted)
 	}
 	return nil

@@ -26,6 +26,7 @@ type env struct {
 	files          *fileCache
 	tail           *tailPool
 	tasks          *taskQueue
+	suspects       chan suspect // for the scrubber, never closed
 	producerConfig atomic.Pointer[producer.Config]
 
 	rngMu sync.Mutex

@@ -112,8 +112,8 @@ func Open(ctx context.Context, o Options) (*Manager, error) {
 		fs: o.FS, clock: o.Clock, logger: o.Logger,
 		files: newFileCache(o.FS, o.MaxOpenFiles),
 		tail:  newTailPool(o.TailBytes),
-		tasks: newTaskQueue(o.Clock),
-		rng:   rand.New(rand.NewPCG(seed, 0x67726567)),
+		tasks: newTaskQueue(o.Clock), suspects: make(chan suspect, 16),
+		rng: rand.New(rand.NewPCG(seed, 0x67726567)),
 	}
 	e.producerConfig.Store(&producer.Config{
 		ExpirationMs: o.ProducerIDExpirationMs, MaxTransactionTimeoutMs: o.TransactionMaxTimeoutMs,

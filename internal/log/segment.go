@@ -409,6 +409,7 @@ func (l *Log) corrupt(s *segment, pos int64, err error) error {
 	if !damagedBytes(err) {
 		return err
 	}
+	l.env.suspected(l, s.base)
 	return kafka.CorruptMessage.Errorf("%s at byte %d: %w", l.path(s.base, suffixLog), pos, err)
 }
 

@@ -103,6 +103,12 @@ func (n *Node) stopParts(abort bool) error {
 		n.deaths.close()
 	}
 	n.scheduler.close()
+	n.mu.Lock()
+	scrubbing := n.scrubbing
+	n.mu.Unlock()
+	if scrubbing != nil {
+		scrubbing.close()
+	}
 	if n.cleaner != nil {
 		n.cleaner.Close()
 	}

@@ -69,6 +69,7 @@ type Node struct {
 	ctlAPI       *controllerapi.API
 	lifecycle    *lifecycle       // nil without the broker role
 	cleaner      *cleaner.Cleaner // nil without the broker role
+	scrubbing    *scrubbing       // nil until the broker starts; n.mu guards the field
 	scheduler    *scheduler
 
 	// bootstrap are the records of bootstrap.checkpoint.
@@ -187,6 +188,7 @@ func (n *Node) startBroker(ctx context.Context) error {
 		return err
 	}
 	n.cleaner.Start()
+	n.startScrubbing()
 	if err := n.server.Serve(n.listenerNames(false)...); err != nil {
 		return fmt.Errorf("serving the listeners: %w", err)
 	}
