@@ -1,11 +1,9 @@
 package log
 
 import (
-	"errors"
 	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 
 	"github.com/gregorhq/gregor/internal/invariant"
 	"github.com/gregorhq/gregor/internal/vfs"
@@ -91,7 +89,7 @@ func (c *fileCache) open(s *fileSlot, name string, flag int) (*handle, error) {
 		return h, nil
 	}
 	f, err := c.fs.OpenFile(name, flag, 0o644)
-	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+	if outOfFiles(err) {
 		c.closeIdle()
 		f, err = c.fs.OpenFile(name, flag, 0o644)
 	}

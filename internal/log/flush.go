@@ -143,6 +143,9 @@ func (l *Log) syncNames() error {
 		err = l.env.fs.SyncDir(l.dir.path)
 	}
 	if err != nil {
+		l.mu.Lock()
+		l.dirDirty, l.parentDirty = l.dirDirty || names, l.parentDirty || parent
+		l.mu.Unlock()
 		return l.flushError(l.view.Load().active(), err)
 	}
 	return nil
@@ -159,7 +162,8 @@ func (l *Log) syncLog(s *segment) error {
 	return f.Sync()
 }
 
-// openError marks a failure to open a file, which unlike a failed sync may pass.
+// openError marks a failure to open a file, which unlike a failed sync may pass. That
+// there are no descriptors left is always one: it is the opening of a directory to sync.
 type openError struct{ error }
 
 func (e *openError) Unwrap() error { return e.error }
@@ -178,7 +182,7 @@ func (l *Log) flushError(s *segment, err error) error {
 		}
 	}
 	doing := fmt.Sprintf("syncing segment %d", s.base)
-	if open := (*openError)(nil); errors.As(err, &open) {
+	if open := (*openError)(nil); errors.As(err, &open) || outOfFiles(err) {
 		return l.ioError(doing, err)
 	}
 	return l.dir.fail(fmt.Sprintf("%s: %s", l.tp, doing), err)

@@ -109,12 +109,13 @@ func Open(ctx context.Context, o Options) (*Manager, error) {
 		seed = rand.Uint64()
 	}
 	e := &env{
-		fs: o.FS, clock: o.Clock, logger: o.Logger,
+		clock: o.Clock, logger: o.Logger,
 		files: newFileCache(o.FS, o.MaxOpenFiles),
 		tail:  newTailPool(o.TailBytes),
 		tasks: newTaskQueue(o.Clock), suspects: make(chan suspect, 16),
 		rng: rand.New(rand.NewPCG(seed, 0x67726567)),
 	}
+	e.fs = thrifty{o.FS, e.files}
 	e.producerConfig.Store(&producer.Config{
 		ExpirationMs: o.ProducerIDExpirationMs, MaxTransactionTimeoutMs: o.TransactionMaxTimeoutMs,
 		VerifyTransactions: o.VerifyTransactions,

@@ -50,7 +50,7 @@ type SpaceInfo struct {
 
 // passing says that a failed operation may succeed later with nothing repaired.
 func passing(err error) bool {
-	return noRoom(err) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+	return noRoom(err) || outOfFiles(err)
 }
 
 func noRoom(err error) bool {

@@ -14,6 +14,7 @@ import (
 	"github.com/gregorhq/gregor/internal/log"
 	"github.com/gregorhq/gregor/internal/log4j"
 	"github.com/gregorhq/gregor/internal/storage"
+	"github.com/gregorhq/gregor/internal/vfs"
 )
 
 // directories are all directories of the node, each once.
@@ -62,11 +63,25 @@ func (n *Node) openLogs(ctx context.Context) error {
 		OnOffline:               n.dirFailed,
 		RecoveryThreads:         cfg.NumRecoveryThreadsPerDataDir,
 		HeadroomBytes:           cfg.GregorLogDirHeadroomBytes,
+		MaxOpenFiles:            openFiles(),
 		ProducerIDExpirationMs:  cfg.ProducerIDExpirationMs,
 		TransactionMaxTimeoutMs: cfg.TransactionMaxTimeoutMs,
 		VerifyTransactions:      cfg.TransactionPartitionVerificationEnable,
 	})
 	return err
+}
+
+// mostOpenFiles bounds the files that are kept open between uses, however many there
+// may be.
+const mostOpenFiles = 8192
+
+// openFiles is how many files are kept open between uses: half of what the process may
+// have, so that connections get the other half.
+func openFiles() int {
+	if n := vfs.OpenLimit(); n > 0 {
+		return min(max(n/2, 1), mostOpenFiles)
+	}
+	return mostOpenFiles
 }
 
 // offlineDir is a directory that failed.

@@ -59,6 +59,7 @@ type node struct {
 	t         *testing.T
 	dir, addr string
 	args      []string
+	under     []string // a command that runs the node as its argument
 	cmd       *exec.Cmd
 	out       *os.File
 	done      chan struct{}
@@ -123,7 +124,8 @@ func (n *node) start() {
 	if n.out, err = os.Create(n.log()); err != nil {
 		n.t.Fatal(err)
 	}
-	n.cmd = exec.Command(gregor(n.t), n.args...)
+	words := append(append(append([]string{}, n.under...), gregor(n.t)), n.args...)
+	n.cmd = exec.Command(words[0], words[1:]...)
 	n.cmd.Stdout, n.cmd.Stderr = n.out, n.out
 	if err := n.cmd.Start(); err != nil {
 		n.t.Fatal(err)
