@@ -1,0 +1,24 @@
+// Command faults breaks system calls of real processes and looks at what is left.
+//
+//	go run ./test/faults -points 200
+//
+// A life (test/faults/life) is a process with a broker on two data directories and a
+// client that keeps a ledger of what it asked for and what was answered. It first
+// compares all that the broker has with the ledger, then it writes: idempotent
+// producers, transactions, offsets, compaction, deletion of records and topics, rolls,
+// checkpoints, clean stops. At one call that changes files, counted over all threads,
+// test/faults/inject kills it, kills it in the middle of a write, lets the call fail
+// with EIO, ENOSPC or EMFILE, or loses a write; in every other life that may also
+// happen while the broker starts. The next life of the same directories has to start
+// without help and to find what the ledger says: what was acknowledged is there at its
+// offset, once, what was never sent is not, a transaction is there wholly or not at
+// all, committed offsets do not go back, a deleted topic does not come back.
+//
+// A write that the disk lost is another matter, since nothing can keep a record whose
+// bytes are nowhere. After a lost write of a segment the end of that one log may be
+// missing, from the lost record on, and nothing else. In logs of transactions, of
+// coordinators and of metadata the end decides on other logs as well; there it is only
+// asked that nothing is read that was not written, and that the process does not break
+// down. Every other file is one that the broker can do without, and a lost write of it
+// loses nothing.
+package main
