@@ -17,6 +17,7 @@ import (
 func (m *Manager) Create(tp kafka.TopicPartition, id kafka.TopicID, dirID kafka.UUID, cfg config.Topic) (*Log, error) {
 	m.create.Lock()
 	defer m.create.Unlock()
+	m.settleRivals(tp, id)
 	if l := m.Get(tp); l != nil {
 		return l, l.SetTopicID(id)
 	}

@@ -71,6 +71,8 @@ type Manager struct {
 	logs   map[kafka.TopicPartition]*Log
 	future map[kafka.TopicPartition]*Log
 	strays []string
+	// rivals are further logs of a partition, of other topics of its name; see rivals.go.
+	rivals map[kafka.TopicPartition][]*Log
 	// deleted are the partitions of which Open found deleted folders.
 	deleted map[kafka.TopicPartition]bool
 	// metadata is the metadata log, closed with the others but in no checkpoint.
@@ -120,7 +122,7 @@ func Open(ctx context.Context, o Options) (*Manager, error) {
 		ExpirationMs: o.ProducerIDExpirationMs, MaxTransactionTimeoutMs: o.TransactionMaxTimeoutMs,
 		VerifyTransactions: o.VerifyTransactions,
 	})
-	m := &Manager{env: e, opts: o, clusterID: o.ClusterID, logs: map[kafka.TopicPartition]*Log{}, future: map[kafka.TopicPartition]*Log{}, deleted: map[kafka.TopicPartition]bool{}}
+	m := &Manager{env: e, opts: o, clusterID: o.ClusterID, logs: map[kafka.TopicPartition]*Log{}, future: map[kafka.TopicPartition]*Log{}, rivals: map[kafka.TopicPartition][]*Log{}, deleted: map[kafka.TopicPartition]bool{}}
 	if err := m.open(ctx); err != nil {
 		m.Abort()
 		return nil, err
@@ -419,6 +421,9 @@ func (m *Manager) openFolder(d *dataDir, name string, points, marks, starts map[
 		into = m.future
 	}
 	if other := into[tp]; other != nil {
+		if kind == folderCurrent && m.addRival(other, l) {
+			return nil
+		}
 		return fmt.Errorf("Duplicate log directories for %s are found in both %s and %s. It is likely because log directory failure happened while broker was replacing current replica with future replica. Recover broker from this failure by manually deleting one of the two directories for this partition. It is recommended to delete the partition in the log directory that is known to have failed recently.", tp, other.Folder(), folder) //nolint:staticcheck // the text that users know
 	}
 	into[tp] = l

@@ -37,6 +37,7 @@ type chain struct {
 
 	open  []point // broken since everything was compared last
 	short string  // topic-partition of a log whose end may be missing
+	over  bool    // no more lives
 	loose bool    // a lost write has damaged what decides on other logs
 }
 
@@ -64,7 +65,7 @@ func (c *chain) run() {
 		return
 	}
 	good := true
-	for i := 0; i < chainLives && good && !c.loose; i++ {
+	for i := 0; i < chainLives && good && !c.loose && !c.over; i++ {
 		early := i%2 == 1
 		how, n, ok := c.next(early)
 		if !ok {
@@ -143,17 +144,23 @@ func (c *chain) judge(p point, hit bool, r inject.Result, stdout, stderr string)
 		c.prove(m[1], missing.FindAllStringSubmatch(stdout, -1))
 	}
 	killed := hit && (p.how == inject.Kill || p.how == inject.Torn)
+	// The life's own fault may have taken a directory offline at its start, and what
+	// is in it cannot be read now.
+	offline := hit && p.early && strings.Contains(stderr, "log directory goes offline")
 	switch {
 	case errors.Is(r.Exit, os.ErrDeadlineExceeded):
 		return complain("it does not end")
 	case killed && r.Exit != nil && code == -1:
+	case offline && !c.offline:
+		c.settle("a directory was offline at the start: not judged")
+		return true
 	case code == exitFoul:
 		return complain("it has what nobody wrote")
 	case code == exitWrong && c.loose:
-		c.settleLoose("the end of a log is missing")
+		c.settle("lost write of a deciding log: the end of a log is missing")
 		return true
 	case code == exitNoStart && c.loose:
-		c.settleLoose("refused to start or to read")
+		c.settle("lost write of a deciding log: refused to start or to read")
 		return true
 	case code == exitWrong:
 		return complain("it differs from the ledger")
@@ -173,7 +180,7 @@ func (c *chain) judge(p point, hit bool, r inject.Result, stdout, stderr string)
 // add notes a point that the next comparison has to prove.
 func (c *chain) add(p point) {
 	c.open = append(c.open, p)
-	if p.how != inject.Lost || !strings.HasSuffix(p.call.Path, ".log") {
+	if p.how != inject.Lost || !strings.Contains(p.call.Path, ".log") {
 		return
 	}
 	folder := filepath.Base(filepath.Dir(p.call.Path))
@@ -199,15 +206,17 @@ func (c *chain) prove(records string, lost [][]string) {
 	c.open, c.short = nil, ""
 }
 
-// settleLoose counts the points of a chain that ends with a damaged log.
-func (c *chain) settleLoose(what string) {
+// settle counts the points of a chain that ends here.
+func (c *chain) settle(what string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.damaged[what]++
-	for _, p := range c.open {
-		c.proved[p.how]++
+	c.ends[what]++
+	if c.loose {
+		for _, p := range c.open {
+			c.proved[p.how]++
+		}
 	}
-	c.open = nil
+	c.open, c.over = nil, true
 }
 
 // exitCode is -1 for a process that a signal ended.

@@ -21,9 +21,10 @@ func main() {
 	workers := flag.Int("workers", 2, "lives at one time")
 	dir := flag.String("dir", defaultDir(), "where the data directories are made")
 	seed := flag.Uint64("seed", 1, "seed of the scripts and of the points")
+	offline := flag.Bool("offline", false, "judge lives that began with a directory offline, too")
 	verbose := flag.Bool("v", false, "print every point")
 	flag.Parse()
-	if err := run(*points, strings.Split(*kinds, ","), *workers, *dir, *seed, *verbose); err != nil {
+	if err := run(*points, strings.Split(*kinds, ","), *workers, *dir, *seed, *offline, *verbose); err != nil {
 		fmt.Fprintln(os.Stderr, "faults:", err)
 		os.Exit(1)
 	}
@@ -38,7 +39,7 @@ func defaultDir() string {
 	return os.TempDir()
 }
 
-func run(points int, kinds []string, workers int, dir string, seed uint64, verbose bool) error {
+func run(points int, kinds []string, workers int, dir string, seed uint64, offline, verbose bool) error {
 	base, err := os.MkdirTemp(dir, "gregor-faults-")
 	if err != nil {
 		return err
@@ -50,6 +51,7 @@ func run(points int, kinds []string, workers int, dir string, seed uint64, verbo
 		return fmt.Errorf("building the life: %w\n%s", err, out)
 	}
 	t := newTally(points, kinds, verbose)
+	t.offline = offline
 	began := time.Now()
 	var wg sync.WaitGroup
 	for w := range workers {
@@ -76,6 +78,7 @@ func run(points int, kinds []string, workers int, dir string, seed uint64, verbo
 type tally struct {
 	wanted  int
 	verbose bool
+	offline bool
 	kinds   []inject.How
 
 	mu       sync.Mutex
@@ -86,7 +89,7 @@ type tally struct {
 	where    map[string]map[inject.How]int
 	starts   int
 	records  int
-	damaged  map[string]int // what starts said after lost writes that decide on other logs
+	ends     map[string]int // how chains ended before their time
 	missing  int            // acknowledged records that lost writes took
 	failures []string
 }
@@ -96,7 +99,7 @@ const maxFailures = 5
 
 func newTally(points int, kinds []string, verbose bool) *tally {
 	t := &tally{wanted: points, verbose: verbose, begun: map[inject.How]int{}, proved: map[inject.How]int{}, spans: map[string]int{},
-		where: map[string]map[inject.How]int{}, damaged: map[string]int{}}
+		where: map[string]map[inject.How]int{}, ends: map[string]int{}}
 	for _, k := range kinds {
 		t.kinds = append(t.kinds, inject.How(k))
 	}
@@ -203,8 +206,8 @@ func (t *tally) table() string {
 		}
 		out.WriteByte('\n')
 	}
-	for _, what := range slices.Sorted(maps.Keys(t.damaged)) {
-		fmt.Fprintf(&out, "lost write of a deciding log: %s: %d\n", what, t.damaged[what])
+	for _, what := range slices.Sorted(maps.Keys(t.ends)) {
+		fmt.Fprintf(&out, "%s: %d\n", what, t.ends[what])
 	}
 	return out.String()
 }

@@ -171,7 +171,10 @@ func (j *judge) byValue(log Log, what string, values []Value) map[int]Value {
 func (j *judge) log(log Log, reading Reading) {
 	trim := j.starts[log]
 	if reading.Start < trim[0] || reading.Start > max(trim[1], 0) {
-		j.bad("%v begins at %d, acknowledged was %d, asked for %d", log, reading.Start, trim[0], trim[1])
+		j.bad("%v begins at %d, had begun at %d, asked for %d", log, reading.Start, trim[0], trim[1])
+	}
+	if reading.Start > trim[0] {
+		j.known("trimmed %s %d %d", log.Topic, log.Partition, reading.Start)
 	}
 	all, committed := j.byValue(log, "uncommitted", reading.All), j.byValue(log, "committed", reading.Committed)
 	var missing []*record
@@ -252,14 +255,17 @@ func (j *judge) compactedKey(log Log, key string, attempts []*record, found, las
 			j.known("absent %d", r.id)
 		}
 	}
-	switch {
-	case found == 0 && last != 0 && !gone:
-		if j.v.Lost[log] = append(j.v.Lost[log], last); !j.short[log] {
-			j.bad("%v: key %q is lost, its record %d was acknowledged", log, key, last)
-		}
-	case found != 0 && found < last:
-		if j.v.Lost[log] = append(j.v.Lost[log], last); !j.short[log] {
-			j.bad("%v: key %q has record %d, acknowledged was %d", log, key, found, last)
+	if found >= last || found == 0 && gone {
+		return
+	}
+	j.v.Lost[log] = append(j.v.Lost[log], last)
+	if !j.short[log] {
+		j.bad("%v: key %q has record %d (0 is none), acknowledged was %d", log, key, found, last)
+		return
+	}
+	for _, r := range attempts {
+		if r.id > found && r.outcome != absent {
+			j.known("absent %d", r.id)
 		}
 	}
 }

@@ -62,7 +62,7 @@ type Ledger struct {
 	byID    map[int]*record
 	txns    map[int]*txn
 	topics  map[string]*topic
-	starts  map[Log][2]int64    // the log start offset that was acknowledged, and that was asked for
+	starts  map[Log][2]int64    // the log start offset that a start had, and that was asked for
 	offsets map[string][2]int64 // the committed offset that was acknowledged, and that was asked for
 	last    int
 }

@@ -321,7 +321,7 @@ func (lf *life) trim() {
 	p.Partition, p.Offset = log.Partition, to
 	t.Topic, t.Partitions = plainTopic, []kmsg.DeleteRecordsRequestTopicPartition{p}
 	req.Topics = []kmsg.DeleteRecordsRequestTopic{t}
-	if _, err := ask(lf, lf.br, req, func(r *kmsg.DeleteRecordsResponse) int16 { return r.Topics[0].Partitions[0].ErrorCode }); err == nil {
-		lf.write(fmt.Sprintf("trimmed %s %d %d", log.Topic, log.Partition, to))
-	}
+	// As in Apache Kafka the new start is on disk with the next checkpoint; until then a
+	// kill brings deleted records back.
+	ask(lf, lf.br, req, func(r *kmsg.DeleteRecordsResponse) int16 { return r.Topics[0].Partitions[0].ErrorCode })
 }

@@ -1,0 +1,66 @@
+package log
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/vfs"
+)
+
+// TestRecreatedWhileItsDirectoryWasOffline (L10): a topic is deleted and created again
+// while the directory of its old log is offline. With all directories back there are two
+// logs of one name; the start goes on, and the one that the metadata knows is used.
+func TestRecreatedWhileItsDirectoryWasOffline(t *testing.T) {
+	for _, failed := range []int{0, 1} {
+		mem := vfs.NewMem()
+		fault := vfs.NewFault(mem)
+		r := newRig(t, fault)
+		r.dirs = []string{"/a", "/b"}
+		r.open()
+		ids := r.m.Dirs()
+		old, err := r.m.Create(testTP, kafka.TopicID{1}, ids[failed].ID, r.cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.mustAppend(old, 1, "old")
+		fault.Add(vfs.Rule{Op: vfs.OpWrite, Path: r.dirs[failed] + "/*/*", Err: errEIO, Times: -1})
+		if _, err := r.append(old, 1, "x"); !errors.Is(err, kafka.KafkaStorageError) {
+			t.Fatalf("append to the failing directory: %v", err)
+		}
+		r.m.Delete(testTP) // its folder cannot be marked
+		l, err := r.m.Create(testTP, kafka.TopicID{2}, kafka.ZeroUUID, r.cfg)
+		if err != nil || l.dir.path != r.dirs[1-failed] {
+			t.Fatalf("created again: %v", err)
+		}
+		r.mustAppend(l, 1, "new")
+		fault.Clear()
+
+		r.reopen()
+		// What replica does with a log of another topic id.
+		if id, err := r.log().TopicID(); err != nil || id != (kafka.TopicID{2}) {
+			if err := r.m.Stray(testTP); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l, err = r.m.Create(testTP, kafka.TopicID{2}, kafka.ZeroUUID, r.cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := records(t, l, 0, l.LogEndOffset(), 1000); len(got) != 1 || got[0].value != "new" {
+			t.Fatalf("directory %d: the log has %v", failed, got)
+		}
+		strays := r.m.StrayFolders()
+		if len(strays) != 1 || !strings.HasPrefix(strays[0], r.dirs[failed]) {
+			t.Fatalf("directory %d: strays %v", failed, strays)
+		}
+		r.mustAppend(l, 1, "more")
+		r.close()
+		r.open()
+		if got := records(t, r.log(), 0, 2, 1000); len(got) != 2 || got[1].value != "more" {
+			t.Fatalf("directory %d: after another start %v", failed, got)
+		}
+		r.close()
+	}
+}
