@@ -37,6 +37,7 @@ type chain struct {
 
 	open  []point // broken since everything was compared last
 	short string  // topic-partition of a log whose end may be missing
+	lied  bool    // a write was lost since everything was compared last
 	over  bool    // no more lives
 	loose bool    // a lost write has damaged what decides on other logs
 }
@@ -157,10 +158,13 @@ func (c *chain) judge(p point, hit bool, r inject.Result, stdout, stderr string)
 	case code == exitFoul:
 		return complain("it has what nobody wrote")
 	case code == exitWrong && c.loose:
-		c.settle("lost write of a deciding log: the end of a log is missing")
+		c.settle("lost write of a deciding file: the ledger differs")
 		return true
-	case code == exitNoStart && c.loose:
-		c.settle("lost write of a deciding log: refused to start or to read")
+	case code == exitNoStart && c.lied:
+		c.settle("lost write: told at the start or to a reader")
+		return true
+	case code == exitWrong && hit && p.early && strings.Contains(p.call.Path, "checkpoint"):
+		c.settle("a checkpoint could not be read at the start: not judged")
 		return true
 	case code == exitWrong:
 		return complain("it differs from the ledger")
@@ -180,14 +184,17 @@ func (c *chain) judge(p point, hit bool, r inject.Result, stdout, stderr string)
 // add notes a point that the next comparison has to prove.
 func (c *chain) add(p point) {
 	c.open = append(c.open, p)
-	if p.how != inject.Lost || !strings.Contains(p.call.Path, ".log") {
+	if p.how != inject.Lost {
 		return
 	}
+	c.lied = true
 	folder := filepath.Base(filepath.Dir(p.call.Path))
 	if strings.HasPrefix(folder, "__") || strings.HasPrefix(folder, "txns-") {
 		c.loose = true
 	}
-	c.short = folder
+	if strings.Contains(p.call.Path, ".log") {
+		c.short = folder
+	}
 }
 
 // prove counts the points before a comparison that found everything.
@@ -203,7 +210,7 @@ func (c *chain) prove(records string, lost [][]string) {
 	for _, p := range c.open {
 		c.proved[p.how]++
 	}
-	c.open, c.short = nil, ""
+	c.open, c.short, c.lied = nil, "", false
 }
 
 // settle counts the points of a chain that ends here.
@@ -211,7 +218,7 @@ func (c *chain) settle(what string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.ends[what]++
-	if c.loose {
+	if c.lied {
 		for _, p := range c.open {
 			c.proved[p.how]++
 		}

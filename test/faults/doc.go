@@ -14,11 +14,15 @@
 // offset, once, what was never sent is not, a transaction is there wholly or not at
 // all, committed offsets do not go back, a deleted topic does not come back.
 //
-// A write that the disk lost is another matter, since nothing can keep a record whose
-// bytes are nowhere. After a lost write of a segment the end of that one log may be
-// missing, from the lost record on, and nothing else. In logs of transactions, of
-// coordinators and of metadata the end decides on other logs as well; there it is only
-// asked that nothing is read that was not written, and that the process does not break
-// down. Every other file is one that the broker can do without, and a lost write of it
-// loses nothing.
+// A write that the disk lost, although it and the flush after it succeeded, is another
+// matter, since nothing can keep a record whose bytes are nowhere. After a lost write of
+// a segment the end of that one log may be missing, from the lost record on, and nothing
+// else; or the next start or a reader is told of it, which is as good. In partitions of
+// transactions, of coordinators and of metadata a file decides on other logs as well;
+// there it is only asked that nothing is read that was not written, and that the process
+// does not break down. A lost write of any other file loses nothing, or is told of.
+//
+// Two kinds of lives are not judged, as what they cannot read is not gone: those that
+// begin with a directory offline, by their own fault, unless -offline is given, and
+// those that, as Apache Kafka does, take a checkpoint that cannot be read for none.
 package main
