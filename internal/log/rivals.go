@@ -9,11 +9,12 @@ import "github.com/gregorhq/gregor/internal/kafka"
 // Create says the id. The one that has another id is a stray.
 
 // addRival keeps l beside the log of its partition that was found first; false says
-// that the two belong to one topic, or that their ids cannot be read. m.mu is held.
+// that the two belong to one topic, or that their ids cannot be read. A log whose
+// creation failed before its id was written belongs to none. m.mu is held.
 func (m *Manager) addRival(first, l *Log) bool {
 	a, errA := first.TopicID()
 	b, errB := l.TopicID()
-	if errA != nil || errB != nil || a == b || a.IsZero() || b.IsZero() {
+	if errA != nil || errB != nil || a == b {
 		return false
 	}
 	m.env.logger.Warn("two logs of one partition and different topics, the metadata will tell which is right",
@@ -22,18 +23,21 @@ func (m *Manager) addRival(first, l *Log) bool {
 	return true
 }
 
-// settleRivals makes the rival that has the topic's id the log of tp, if there is none
-// yet, and sets the others aside. m.create is held.
+// settleRivals makes the log that has the topic's id the log of tp, and sets its rivals
+// aside. m.create is held.
 func (m *Manager) settleRivals(tp kafka.TopicPartition, id kafka.TopicID) {
 	m.mu.Lock()
-	rivals := m.rivals[tp]
+	rivals, current := m.rivals[tp], m.logs[tp]
 	delete(m.rivals, tp)
+	for i, l := range rivals {
+		if hasID(l, id) && !hasID(current, id) {
+			m.logs[tp], rivals[i] = l, current
+			current = l
+		}
+	}
 	m.mu.Unlock()
 	for _, l := range rivals {
-		if have, err := l.TopicID(); err == nil && have == id && m.Get(tp) == nil {
-			m.mu.Lock()
-			m.logs[tp] = l
-			m.mu.Unlock()
+		if l == nil {
 			continue
 		}
 		m.env.logger.Warn("stray log set aside", "partition", tp.String(), "folder", l.Folder())
@@ -45,4 +49,12 @@ func (m *Manager) settleRivals(tp kafka.TopicPartition, id kafka.TopicID) {
 		m.strays = append(m.strays, l.Folder())
 		m.mu.Unlock()
 	}
+}
+
+func hasID(l *Log, id kafka.TopicID) bool {
+	if l == nil {
+		return false
+	}
+	have, err := l.TopicID()
+	return err == nil && have == id
 }

@@ -11,23 +11,30 @@ import (
 
 // TestRecreatedWhileItsDirectoryWasOffline (L10): a topic is deleted and created again
 // while the directory of its old log is offline. With all directories back there are two
-// logs of one name; the start goes on, and the one that the metadata knows is used.
+// logs of one name; the start goes on, and the one that the metadata knows is used. So
+// too if the directory failed before the old log had its id.
 func TestRecreatedWhileItsDirectoryWasOffline(t *testing.T) {
-	for _, failed := range []int{0, 1} {
+	for variant := range 4 {
+		failed, unborn := variant%2, variant > 1
 		mem := vfs.NewMem()
 		fault := vfs.NewFault(mem)
 		r := newRig(t, fault)
 		r.dirs = []string{"/a", "/b"}
 		r.open()
 		ids := r.m.Dirs()
+		if unborn {
+			fault.Add(vfs.Rule{Op: vfs.OpWrite, Path: filePartitionMetadata + ".tmp", Err: errEIO})
+		}
 		old, err := r.m.Create(testTP, kafka.TopicID{1}, ids[failed].ID, r.cfg)
-		if err != nil {
+		if (err != nil) != unborn {
 			t.Fatal(err)
 		}
-		r.mustAppend(old, 1, "old")
-		fault.Add(vfs.Rule{Op: vfs.OpWrite, Path: r.dirs[failed] + "/*/*", Err: errEIO, Times: -1})
-		if _, err := r.append(old, 1, "x"); !errors.Is(err, kafka.KafkaStorageError) {
-			t.Fatalf("append to the failing directory: %v", err)
+		if !unborn {
+			r.mustAppend(old, 1, "old")
+			fault.Add(vfs.Rule{Op: vfs.OpWrite, Path: r.dirs[failed] + "/*/*", Err: errEIO})
+			if _, err := r.append(old, 1, "x"); !errors.Is(err, kafka.KafkaStorageError) {
+				t.Fatalf("append to the failing directory: %v", err)
+			}
 		}
 		r.m.Delete(testTP) // its folder cannot be marked
 		l, err := r.m.Create(testTP, kafka.TopicID{2}, kafka.ZeroUUID, r.cfg)

@@ -72,23 +72,21 @@ func (c *chain) run() {
 		if !ok {
 			break
 		}
-		good = c.live(i, how, n, early)
+		good = c.live(i, how, n, early, steps)
 	}
 	if good && len(c.open) > 0 {
-		good = c.live(chainLives, inject.None, 0, false)
+		good = c.live(chainLives, inject.None, 0, false, 0)
 	}
 	if good {
 		os.RemoveAll(c.dir)
 	}
 }
 
-// live runs one life, with a fault unless how is None, and judges its end.
-func (c *chain) live(i int, how inject.How, n int, early bool) bool {
+// live runs one life of so many steps, with a fault unless how is None, and judges its
+// end.
+func (c *chain) live(i int, how inject.How, n int, early bool, steps int) bool {
 	args := []string{"-dir", filepath.Join(c.dir, "data"), "-ledger", filepath.Join(c.dir, "ledger"), "-control", "3",
-		"-seed", strconv.FormatUint(c.seed*100+uint64(i), 10), "-short", c.short}
-	if how != inject.None {
-		args = append(args, "-steps", strconv.Itoa(steps))
-	}
+		"-seed", strconv.FormatUint(c.seed*100+uint64(i), 10), "-short", c.short, "-steps", strconv.Itoa(steps)}
 	if early {
 		args = append(args, "-early")
 	}
@@ -112,7 +110,7 @@ func (c *chain) live(i int, how inject.How, n int, early bool) bool {
 		return false
 	}
 	p := point{how: how, n: n, early: early, life: i}
-	if how != inject.None {
+	if steps > 0 {
 		c.ended(how, early, result)
 	}
 	hit := result.Hit != nil

@@ -84,7 +84,7 @@ type tally struct {
 	mu       sync.Mutex
 	begun    map[inject.How]int // points that a chain took
 	proved   map[inject.How]int // points after which a start found everything
-	notHit   int
+	stride   int
 	spans    map[string]int // calls of a life that can be broken, by kind and phase
 	where    map[string]map[inject.How]int
 	starts   int
@@ -123,40 +123,47 @@ func (t *tally) scarcest() (inject.How, bool) {
 }
 
 // next chooses a point: the kind that has the fewest, and a call that steps through a
-// life by a stride that has no factor in common with most lengths.
+// life by a stride that has no factor in common with most lengths. Until a life of
+// such a phase was counted there is no fault.
 func (t *tally) next(early bool) (how inject.How, n int, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if how, ok = t.scarcest(); !ok {
 		return "", 0, false
 	}
-	span := max(t.spans[spanName(how, early)], 40)
-	n = 1 + t.begun[how]*61%span
+	span := t.spans[spanName(how, early)]
+	if span == 0 {
+		return inject.None, 0, true
+	}
 	t.begun[how]++
-	return how, n, true
+	t.stride += 61
+	return how, 1 + t.stride%span, true
 }
 
 func spanName(how inject.How, early bool) string { return fmt.Sprint(how, early) }
 
-// ended takes the result of a life: whether its fault came, and if not, how many
-// calls there were.
+// ended takes the result of a life: where its fault came, and how many calls there
+// were. Lives differ: the span follows the longer ones, and slowly the shorter ones.
 func (t *tally) ended(how inject.How, early bool, r inject.Result) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	name := spanName(how, early)
-	if r.Hit == nil {
-		t.notHit++
+	if how != inject.Kill && how != inject.Torn || r.Hit == nil {
+		for _, k := range t.kinds {
+			name := spanName(k, early)
+			t.spans[name] = max(r.Counted[k], t.spans[name]-t.spans[name]/20)
+		}
+	}
+	switch {
+	case how == inject.None:
+	case r.Hit == nil:
 		t.begun[how]--
-		// Lives differ; the span follows the longer ones, and slowly the shorter ones.
-		t.spans[name] = max(r.Counted, t.spans[name]-t.spans[name]/20)
-		return
+	default:
+		at := r.Hit.Name + " " + class(r.Hit.Path)
+		if t.where[at] == nil {
+			t.where[at] = map[inject.How]int{}
+		}
+		t.where[at][how]++
 	}
-	t.spans[name] = max(t.spans[name], r.Counted+r.Counted/50+5)
-	at := r.Hit.Name + " " + class(r.Hit.Path)
-	if t.where[at] == nil {
-		t.where[at] = map[inject.How]int{}
-	}
-	t.where[at][how]++
 }
 
 // class takes what differs from run to run out of a path.

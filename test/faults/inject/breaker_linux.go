@@ -47,16 +47,16 @@ const (
 	Lost   How = "lost"
 )
 
+// Kinds are all faults.
+var Kinds = []How{Kill, Torn, EIO, ENOSPC, EMFILE, Lost}
+
 // Plan says which call is broken, and how.
 type Plan struct {
 	// Under is the directory whose files count.
 	Under string
 	How   How
-	// N is the call that is broken, counted from 1 among those that How can break and
-	// Only admits.
+	// N is the call that is broken, counted from 1 among those that How can break.
 	N int
-	// Only, if it is not nil, says which calls count.
-	Only func(Call) bool
 }
 
 // Call is one call as it was seen.
@@ -69,8 +69,9 @@ type Call struct {
 
 // Result is what became of a run.
 type Result struct {
-	// Counted are the calls that could have been broken.
-	Counted int
+	// Counted are the calls that each kind of fault could have broken, in a process
+	// that was killed those until then.
+	Counted map[How]int
 	// Hit is the broken call, nil if the process ended before.
 	Hit  *Call
 	Exit error
@@ -88,6 +89,8 @@ func (h How) breakable(c Call) bool {
 		return true
 	case ENOSPC:
 		return !c.Opens && c.Name != "unlinkat"
+	case None:
+		return false
 	default:
 		return !c.Opens
 	}
@@ -110,7 +113,7 @@ func Run(cmd *exec.Cmd, plan Plan, limit time.Duration) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	b := &breaker{plan: plan, cmd: cmd, control: pair[0]}
+	b := &breaker{plan: plan, cmd: cmd, control: pair[0], counted: map[How]int{}}
 	timer := time.AfterFunc(limit, func() {
 		b.late.Store(true)
 		// The runtime writes the stacks of all goroutines before it ends.
@@ -141,7 +144,7 @@ type breaker struct {
 	cmd     *exec.Cmd
 	control int
 	armed   bool
-	counted int
+	counted map[How]int
 	hit     *Call
 	late    atomic.Bool
 }
@@ -248,13 +251,16 @@ func (b *breaker) notification(listener int) error {
 		return fmt.Errorf("receiving a notification: %w", err)
 	}
 	resp := response{id: n.id, flags: flagContinue}
-	if b.armed && b.hit == nil {
-		if c, ok := b.counts(&n); ok {
-			if b.counted++; b.counted == b.plan.N {
-				b.hit = &c
-				if !b.strike(&n, &resp) {
-					return nil // the process is dead
-				}
+	if c, inside := b.identify(&n); b.armed && inside {
+		for _, how := range Kinds {
+			if how.breakable(c) {
+				b.counted[how]++
+			}
+		}
+		if b.hit == nil && b.plan.How.breakable(c) && b.counted[b.plan.How] == b.plan.N {
+			b.hit = &c
+			if !b.strike(&n, &resp) {
+				return nil // the process is dead
 			}
 		}
 	}
@@ -302,8 +308,8 @@ func (b *breaker) half(n *notification) {
 	}
 }
 
-// counts says what a call is and whether it is one of those that are counted.
-func (b *breaker) counts(n *notification) (Call, bool) {
+// identify says what a call is and whether it is about a file below Plan.Under.
+func (b *breaker) identify(n *notification) (Call, bool) {
 	for _, c := range calls {
 		if c.nr != uintptr(n.nr) {
 			continue
@@ -320,7 +326,7 @@ func (b *breaker) counts(n *notification) (Call, bool) {
 		}
 		rel, inside := strings.CutPrefix(path, b.plan.Under+"/")
 		seen.Path = rel
-		return seen, inside && b.plan.How.breakable(seen) && (b.plan.Only == nil || b.plan.Only(seen))
+		return seen, inside
 	}
 	return Call{}, false
 }
