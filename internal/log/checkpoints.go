@@ -73,17 +73,19 @@ func (m *Manager) checkpointDir(d *dataDir, f *checkpointFile) error {
 	if !f.dirty(d).Swap(false) {
 		return nil
 	}
+	gone := d.ghosts.before()
 	offsets := map[kafka.TopicPartition]int64{}
 	for _, l := range m.logsIn(d, f.future) {
 		if o, ok := f.offset(l); ok {
 			offsets[l.tp] = o
 		}
 	}
-	err := d.writeOffsets(f.name, offsets)
-	if err != nil {
+	if err := d.writeOffsets(f.name, offsets); err != nil {
 		f.dirty(d).Store(true)
+		return err
 	}
-	return err
+	d.ghosts.written(f.name, gone)
+	return nil
 }
 
 // CheckpointRecoveryPoints writes recovery-point-offset-checkpoint.

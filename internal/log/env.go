@@ -89,6 +89,7 @@ type dataDir struct {
 	// writeStarts is Manager.checkpointDir of log-start-offset-checkpoint.
 	writeStarts func() error
 	space       space
+	ghosts      ghosts
 }
 
 // err is why the directory is offline, nil while it is not.

@@ -22,6 +22,9 @@ func (m *Manager) Create(tp kafka.TopicPartition, id kafka.TopicID, dirID kafka.
 		return l, l.SetTopicID(id)
 	}
 	d, err := m.pickDir(dirID)
+	if err == nil {
+		err = m.exorcise(d, tp)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -160,6 +163,9 @@ func (m *Manager) CreateFuture(tp kafka.TopicPartition, dirID kafka.UUID) (*Log,
 		return nil, kafka.KafkaStorageError.Errorf("%s is already in %s", tp, d.path)
 	}
 	id, err := current.TopicID()
+	if err == nil {
+		err = m.exorcise(d, tp)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -197,6 +203,7 @@ func (m *Manager) SwapFuture(tp kafka.TopicPartition) (*Log, error) {
 	m.logs[tp] = l
 	delete(m.future, tp)
 	m.mu.Unlock()
+	old.dir.leave(tp)
 	l.UpdateHighWatermark(old.HighWatermark())
 	return l, nil
 }
@@ -229,6 +236,7 @@ func (m *Manager) remove(from map[kafka.TopicPartition]*Log, tp kafka.TopicParti
 	m.mu.Lock()
 	delete(from, tp)
 	m.mu.Unlock()
+	l.dir.leave(tp)
 	return err
 }
 

@@ -325,7 +325,23 @@ func (m *Manager) openDir(ctx context.Context, d *dataDir) error {
 	for range m.opts.RecoveryThreads {
 		all = append(all, <-errs)
 	}
+	there := func(tp kafka.TopicPartition) bool { return m.holds(d, tp) }
+	d.haunted(fileRecoveryPoints, points, there)
+	d.haunted(fileHighWatermarks, marks, there)
+	d.haunted(fileLogStartOffsets, starts, there)
 	return errors.Join(append(all, ctx.Err())...)
+}
+
+// holds says whether a log of tp is in the directory.
+func (m *Manager) holds(d *dataDir, tp kafka.TopicPartition) bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for _, from := range []map[kafka.TopicPartition]*Log{m.logs, m.future} {
+		if l := from[tp]; l != nil && l.dir == d {
+			return true
+		}
+	}
+	return false
 }
 
 // finishMoves completes a move between directories that a crash stopped after the

@@ -21,10 +21,11 @@ func main() {
 	workers := flag.Int("workers", 2, "lives at one time")
 	dir := flag.String("dir", defaultDir(), "where the data directories are made")
 	seed := flag.Uint64("seed", 1, "seed of the scripts and of the points")
+	limit := flag.Duration("limit", 12*time.Hour, "time after which no chain begins")
 	offline := flag.Bool("offline", false, "judge lives that began with a directory offline, too")
 	verbose := flag.Bool("v", false, "print every point")
 	flag.Parse()
-	if err := run(*points, strings.Split(*kinds, ","), *workers, *dir, *seed, *offline, *verbose); err != nil {
+	if err := run(*points, strings.Split(*kinds, ","), *workers, *dir, *seed, *limit, *offline, *verbose); err != nil {
 		fmt.Fprintln(os.Stderr, "faults:", err)
 		os.Exit(1)
 	}
@@ -39,7 +40,7 @@ func defaultDir() string {
 	return os.TempDir()
 }
 
-func run(points int, kinds []string, workers int, dir string, seed uint64, offline, verbose bool) error {
+func run(points int, kinds []string, workers int, dir string, seed uint64, limit time.Duration, offline, verbose bool) error {
 	base, err := os.MkdirTemp(dir, "gregor-faults-")
 	if err != nil {
 		return err
@@ -53,6 +54,7 @@ func run(points int, kinds []string, workers int, dir string, seed uint64, offli
 	t := newTally(points, kinds, verbose)
 	t.offline = offline
 	began := time.Now()
+	t.until = began.Add(limit)
 	var wg sync.WaitGroup
 	for w := range workers {
 		wg.Add(1)
@@ -77,6 +79,7 @@ func run(points int, kinds []string, workers int, dir string, seed uint64, offli
 // tally is what all chains found. mu guards it.
 type tally struct {
 	wanted  int
+	until   time.Time
 	verbose bool
 	offline bool
 	kinds   []inject.How
@@ -115,7 +118,7 @@ func (t *tally) finished() bool {
 
 // scarcest is the kind of fault that has the fewest points; false if all have enough.
 func (t *tally) scarcest() (inject.How, bool) {
-	if len(t.failures) >= maxFailures {
+	if len(t.failures) >= maxFailures || time.Now().After(t.until) {
 		return "", false
 	}
 	how := slices.MinFunc(t.kinds, func(a, b inject.How) int { return t.begun[a] - t.begun[b] })
