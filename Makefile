@@ -7,7 +7,7 @@ LDFLAGS := -s -w -X github.com/gregorhq/gregor/internal/buildinfo.Version=$(VERS
 
 export CGO_ENABLED = 0
 
-.PHONY: build run test race vet lint cross fuzz bench compat compat-groups compat-copier compat-codes compat-streams compat-mixed compat-franz exchange sim mutants fulldisk install-links clean
+.PHONY: build run test race vet lint cross fuzz bench compat compat-groups compat-copier compat-codes compat-streams compat-mixed compat-franz exchange sim mutants fulldisk faults install-links clean
 
 build: ## Build the static binary.
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/gregor
@@ -76,6 +76,10 @@ fulldisk: build ## A file system of 16 MB filled under load, RUNS times; needs r
 
 mutants: ## Old bugs put back one at a time; the simulator must find each. ONLY=R1,R5 picks some.
 	$(GO) run ./test/mutants -only '$(ONLY)'
+
+POINTS ?= 200
+faults: ## Real processes, broken at POINTS system calls of each kind of fault; FAULTS=kill,EIO picks kinds (Linux).
+	$(GO) run ./test/faults -points $(POINTS) $(if $(FAULTS),-faults $(FAULTS))
 
 DIR ?= /usr/local/bin
 install-links: build ## Make Kafka's command names in DIR, with and without .sh.

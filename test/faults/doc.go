@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command faults breaks system calls of real processes and looks at what is left.
 //
 //	go run ./test/faults -points 200

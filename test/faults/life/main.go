@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command life is one scripted life of a broker on a directory, for test/faults: it
 // starts the broker inside the process, compares all that it has with the ledger, then
 // writes, commits, compacts, deletes, and keeps the ledger. Whoever started it may
