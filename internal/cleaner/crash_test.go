@@ -2,11 +2,13 @@ package cleaner
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,7 +18,7 @@ import (
 	"github.com/gregorhq/gregor/internal/vfs"
 )
 
-var update = flag.Bool("update", false, "write testdata/traces.txt anew")
+var update = flag.Bool("update", false, "write the traces in testdata anew")
 
 // scene is a log of closed segments of which the first three become one, with an
 // aborted transaction whose marker stays. The third keeps nothing: what it had is
@@ -64,12 +66,54 @@ func TestTraces(t *testing.T) {
 	r.m.RunTasks()
 	r.c.RunOnce(context.Background(), 0)
 	r.noFailure()
-	name := filepath.Join("testdata", "traces.txt")
-	if *update {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
+	compareTrace(t, "traces.txt", out.String())
+}
+
+// TestRecoveryTraces compares what a start does with the files that a kill in the middle
+// of a swap left: up to the rename of the segment to .swap it is undone, from then on
+// it is completed.
+func TestRecoveryTraces(t *testing.T) {
+	disk := &crashing{mem: vfs.NewMem()}
+	r := newRig(t, vfs.NewTrace(disk.mem, func(op string) {
+		if disk.on {
+			disk.pictures = append(disk.pictures, picture{op, vfs.ProcessKill, disk.mem.Crash(rand.New(rand.NewSource(1)), vfs.ProcessKill)})
+		}
+	}))
+	disk.mem.SetNow(r.clock.Now)
+	scene(r)
+	r.roll()
+	if err := errors.Join(r.l.Flush(), r.m.CheckpointRecoveryPoints()); err != nil {
+		t.Fatal(err)
+	}
+	disk.on = true
+	r.c.RunOnce(context.Background(), 0)
+	disk.on = false
+	var out strings.Builder
+	for _, suffix := range []string{"sync *.log.cleaned", "rename *.txnindex.swap", "rename *.log.swap", "rename *.log.deleted", "rename *.log"} {
+		verb, name, _ := strings.Cut(suffix, " ")
+		i := slices.IndexFunc(disk.pictures, func(p picture) bool {
+			return strings.HasPrefix(p.after, verb) && strings.HasSuffix(p.after, strings.TrimPrefix(name, "*"))
+		})
+		if i < 0 {
+			t.Fatalf("no %s among the operations", suffix)
+		}
+		fmt.Fprintf(&out, "start after a kill after %s\n", suffix)
+		x := newRig(t, vfs.NewTrace(disk.pictures[i].mem, func(op string) { out.WriteString("  " + op + "\n") }))
+		x.clock, x.cfg = r.clock, r.cfg
+		if err := x.tryOpen(); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(name, []byte(out.String()), 0o644); err != nil {
+		x.m.Abort()
+	}
+	compareTrace(t, "traces-recovery.txt", out.String())
+}
+
+// compareTrace holds a trace against a file of testdata; -update writes the file.
+func compareTrace(t *testing.T, file, out string) {
+	t.Helper()
+	name := filepath.Join("testdata", file)
+	if *update {
+		if err := os.WriteFile(name, []byte(out), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -77,8 +121,8 @@ func TestTraces(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out.String() != string(want) {
-		t.Errorf("the trace is\n%s", out.String())
+	if out != string(want) {
+		t.Errorf("the trace is\n%s", out)
 	}
 }
 

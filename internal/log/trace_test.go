@@ -1,17 +1,20 @@
 package log
 
 import (
+	"errors"
 	"flag"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/gregorhq/gregor/internal/batch"
 	"github.com/gregorhq/gregor/internal/vfs"
 )
 
-var update = flag.Bool("update", false, "write testdata/traces.txt anew")
+var update = flag.Bool("update", false, "write the traces in testdata anew")
 
 // TestTraces compares every operation that changes the disk with
 // testdata/traces.txt: order matters, since it is what a crash cuts.
@@ -105,8 +108,99 @@ func TestTraces(t *testing.T) {
 	section("close without partitions")
 	r.close()
 
-	file := filepath.Join("testdata", "traces.txt")
-	got := maskNames(out.String())
+	compareTrace(t, "traces.txt", out.String())
+}
+
+// TestRecoveryTraces is about starts after a kill: what they write of a torn end, of
+// indexes and snapshots that are missing, of a checkpoint that was being replaced.
+func TestRecoveryTraces(t *testing.T) {
+	var out strings.Builder
+	mem := vfs.NewMem()
+	r := newRig(t, vfs.NewTrace(mem, func(op string) { out.WriteString("  " + op + "\n") }))
+	r.cfg.SegmentBytes, r.cfg.IndexIntervalBytes = 300, 60
+	r.open()
+	l := r.create()
+	folder := l.Folder()
+	for i := range 7 {
+		if _, err := r.appendRaw(l, 3, batch.OriginClient, produce(t, 5, int32(2*i), true, 1000+int64(i), "a", valueOf(30))); err != nil {
+			t.Fatal(err)
+		}
+		r.marker(l, 5, i%2 == 0)
+	}
+	r.m.RunTasks()
+	// Only what is behind the recovery point is read at a start.
+	if err := errors.Join(l.FlushTo(15), r.m.CheckpointRecoveryPoints()); err != nil {
+		t.Fatal(err)
+	}
+	out.Reset()
+	section := func(name string, damage ...func() error) {
+		t.Helper()
+		for _, f := range damage {
+			if err := f(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		out.WriteString(name + "\n")
+	}
+	use := func() {
+		t.Helper()
+		if err := r.log().Load(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	removed := func(suffix string) func() error {
+		return func() error { return mem.Remove(path.Join(folder, offsetName(lastBase(t, mem))+suffix)) }
+	}
+	kill := func() error { r.m.Abort(); return nil }
+
+	section("start after a kill", kill)
+	r.open()
+	section("first use: the segments behind the recovery point are read")
+	use()
+	section("checkpoint")
+	if err := r.m.CheckpointRecoveryPoints(); err != nil {
+		t.Fatal(err)
+	}
+	section("start after a kill, half a batch at the end", func() error {
+		data := build(t, 1, "torn")
+		end, err := vfs.ReadFile(mem, path.Join(folder, offsetName(lastBase(t, mem))+suffixLog))
+		if err != nil {
+			return err
+		}
+		return writeInPlace(mem, path.Join(folder, offsetName(lastBase(t, mem))+suffixLog), append(end, data[:len(data)/2]...))
+	}, kill)
+	r.open()
+	section("first use: it is cut off")
+	use()
+	section("start after a kill, indexes are missing", kill, removed(suffixIndex), removed(suffixTimeIndex))
+	r.open()
+	section("first use: they are built anew")
+	use()
+	section("start after a kill while a checkpoint and the epochs were written", kill, func() error {
+		return errors.Join(writeInPlace(mem, path.Join(testDir, fileRecoveryPoints+".tmp"), []byte("0\n")),
+			writeInPlace(mem, path.Join(folder, fileLeaderEpochs+".tmp"), []byte("0\n")))
+	})
+	r.open()
+	use()
+	section("delete the partition")
+	if err := r.m.Delete(testTP); err != nil {
+		t.Fatal(err)
+	}
+	section("start after a kill with a deleted partition", kill)
+	r.open()
+	section("after file.delete.delay.ms")
+	r.clock.Advance(2 * time.Minute)
+	r.m.RunTasks()
+	r.m.Abort()
+	compareTrace(t, "traces-recovery.txt", out.String())
+}
+
+// compareTrace holds a trace against a file of testdata, line by line; -update writes
+// the file.
+func compareTrace(t *testing.T, name, out string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	got := maskNames(out)
 	if *update {
 		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
