@@ -225,7 +225,7 @@ func (c *Cleaner) grab(id int) (candidate, bool) {
 	var best *candidate
 	var delay int64
 	for _, l := range logs {
-		if !l.Config().CleanupCompact || c.taken[l] || c.waits(l, now) {
+		if !l.Config().CleanupCompact || c.taken[l] || l.Moving() || c.waits(l, now) {
 			continue
 		}
 		todo, _, err := consider(l, now.UnixMilli())

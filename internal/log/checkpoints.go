@@ -47,7 +47,7 @@ var (
 			start := l.LogStartOffset()
 			return start, start > l.view.Load().segs[0].base
 		}}
-	highWatermarks = checkpointFile{fileHighWatermarks, func(d *dataDir) *atomic.Bool { return &d.hwDirty }, false,
+	highWatermarks = checkpointFile{fileHighWatermarks, func(d *dataDir) *atomic.Bool { return &d.hwDirty }, true,
 		func(l *Log) (int64, bool) { return l.HighWatermark(), true }}
 )
 
@@ -94,7 +94,8 @@ func (m *Manager) CheckpointRecoveryPoints() error { return m.checkpoint(&recove
 // CheckpointLogStartOffsets writes log-start-offset-checkpoint.
 func (m *Manager) CheckpointLogStartOffsets() error { return m.checkpoint(&logStartOffsets) }
 
-// CheckpointHighWatermarks writes replication-offset-checkpoint.
+// CheckpointHighWatermarks writes replication-offset-checkpoint, with those of future logs:
+// one that becomes the current one has its own after a crash.
 func (m *Manager) CheckpointHighWatermarks() error { return m.checkpoint(&highWatermarks) }
 
 // DeleteOldSegments applies retention to every log that does not compact, and the

@@ -94,6 +94,9 @@ func (l *Log) BeginCleaning(io int) (*Cleaning, error) {
 	if err := l.usable(); err != nil {
 		return nil, err
 	}
+	if l.moving.Load() {
+		return nil, fmt.Errorf("%s moves to another directory: %w", l.tp, ErrCleaningAborted)
+	}
 	if l.cleaning {
 		return nil, fmt.Errorf("%s is being compacted already", l.tp)
 	}

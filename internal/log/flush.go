@@ -248,8 +248,12 @@ func (l *Log) writeSnapshot(offset int64) error {
 	if n := len(l.snapshots); n > 0 && l.snapshots[n-1] >= offset {
 		return nil
 	}
+	return l.writeSnapshotData(offset, l.producers.AppendSnapshot(nil))
+}
+
+// writeSnapshotData writes a producer snapshot of offset, which is above those there are.
+func (l *Log) writeSnapshotData(offset int64, data []byte) error {
 	name := l.path(offset, suffixSnapshot)
-	data := l.producers.AppendSnapshot(nil)
 	f, err := l.env.fs.OpenFile(name, openCreate, 0o644)
 	if err != nil {
 		return err

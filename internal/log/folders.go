@@ -3,7 +3,6 @@ package log
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 
 	"github.com/gregorhq/gregor/internal/config"
@@ -11,9 +10,9 @@ import (
 	"github.com/gregorhq/gregor/internal/vfs"
 )
 
-// Create returns the log of tp, creating it when absent: in the directory with id
-// dirID, or in the one with the fewest logs when dirID is zero. A log that exists
-// with another topic id is InconsistentTopicID.
+// Create returns the log of tp, creating it when absent, in the directory that
+// docs/architecture/directories.md says for one that the metadata has in dirID, zero for
+// none. A log that exists with another topic id is InconsistentTopicID.
 func (m *Manager) Create(tp kafka.TopicPartition, id kafka.TopicID, dirID kafka.UUID, cfg config.Topic) (*Log, error) {
 	m.create.Lock()
 	defer m.create.Unlock()
@@ -21,7 +20,10 @@ func (m *Manager) Create(tp kafka.TopicPartition, id kafka.TopicID, dirID kafka.
 	if l := m.Get(tp); l != nil {
 		return l, l.SetTopicID(id)
 	}
-	d, err := m.pickDir(dirID)
+	if l := m.adoptFuture(tp, id, cfg); l != nil {
+		return l, nil
+	}
+	d, err := m.pickDir(tp, dirID)
 	if err == nil {
 		err = m.exorcise(d, tp)
 	}
@@ -36,35 +38,6 @@ func (m *Manager) Create(tp kafka.TopicPartition, id kafka.TopicID, dirID kafka.
 	defer m.mu.Unlock()
 	m.logs[tp] = l
 	return l, nil
-}
-
-// pickDir chooses the directory for a new log. A directory that is offline is
-// never replaced by another: the replica may be in it (L4).
-func (m *Manager) pickDir(id kafka.UUID) (*dataDir, error) {
-	if !id.IsZero() && !reservedDirectory(id) {
-		for _, d := range m.dirs {
-			if d.data && d.id == id {
-				return d, d.err()
-			}
-		}
-		return nil, kafka.LogDirNotFound.Errorf("no log directory has the id %s", id)
-	}
-	counts := map[*dataDir]int{}
-	m.mu.RLock()
-	for _, l := range m.logs {
-		counts[l.dir]++
-	}
-	m.mu.RUnlock()
-	var best *dataDir
-	for _, d := range m.dirs {
-		if d.data && d.err() == nil && (best == nil || counts[d] < counts[best]) {
-			best = d
-		}
-	}
-	if best == nil {
-		return nil, kafka.KafkaStorageError.Errorf("all log directories are offline")
-	}
-	return best, nil
 }
 
 // newLog makes the folder and files of a log. The folder's name becomes durable
@@ -144,70 +117,6 @@ func (m *Manager) writePartitionMetadata(folder string, id kafka.TopicID) error 
 	return m.env.fs.Rename(tmp, name)
 }
 
-// CreateFuture begins a replica of tp in another directory, from offset on.
-func (m *Manager) CreateFuture(tp kafka.TopicPartition, dirID kafka.UUID) (*Log, error) {
-	m.create.Lock()
-	defer m.create.Unlock()
-	current := m.Get(tp)
-	if current == nil {
-		return nil, kafka.UnknownTopicOrPartition.Errorf("%s is not on this broker", tp)
-	}
-	if l := m.Future(tp); l != nil {
-		return l, nil
-	}
-	d, err := m.pickDir(dirID)
-	if err != nil {
-		return nil, err
-	}
-	if d == current.dir {
-		return nil, kafka.KafkaStorageError.Errorf("%s is already in %s", tp, d.path)
-	}
-	id, err := current.TopicID()
-	if err == nil {
-		err = m.exorcise(d, tp)
-	}
-	if err != nil {
-		return nil, err
-	}
-	folder := filepath.Join(d.path, markedFolder(tp, folderFuture, m.env.unique()))
-	l, err := m.newLog(d, folder, tp, folderFuture, id, *current.Config())
-	if err != nil {
-		return nil, err
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.future[tp] = l
-	return l, nil
-}
-
-// SwapFuture puts the future log of tp in the place of the current one, which is
-// deleted. The caller has made sure that the future one has caught up and that
-// nobody appends. Leader epochs travel with the log's own checkpoint (R4).
-func (m *Manager) SwapFuture(tp kafka.TopicPartition) (*Log, error) {
-	m.create.Lock()
-	defer m.create.Unlock()
-	old, l := m.Get(tp), m.Future(tp)
-	if old == nil || l == nil {
-		return nil, kafka.UnknownTopicOrPartition.Errorf("%s has no future replica on this broker", tp)
-	}
-	if err := l.Flush(); err != nil {
-		return nil, err
-	}
-	if err := m.retire(old, folderDelete); err != nil {
-		return nil, err
-	}
-	if err := l.rename(filepath.Join(l.dir.path, tp.String()), folderCurrent); err != nil {
-		return nil, err
-	}
-	m.mu.Lock()
-	m.logs[tp] = l
-	delete(m.future, tp)
-	m.mu.Unlock()
-	old.dir.leave(tp)
-	l.UpdateHighWatermark(old.HighWatermark())
-	return l, nil
-}
-
 // Delete takes tp away: its folder is renamed at once, durably, and removed after
 // file.delete.delay.ms. A future replica goes too.
 func (m *Manager) Delete(tp kafka.TopicPartition) error {
@@ -238,13 +147,6 @@ func (m *Manager) remove(from map[kafka.TopicPartition]*Log, tp kafka.TopicParti
 	m.mu.Unlock()
 	l.dir.leave(tp)
 	return err
-}
-
-// DeleteFuture gives up the replica of tp that was on its way.
-func (m *Manager) DeleteFuture(tp kafka.TopicPartition) error {
-	m.create.Lock()
-	defer m.create.Unlock()
-	return m.remove(m.future, tp, folderDelete)
 }
 
 // Stray takes tp away but keeps its files, in a folder that is marked: the cluster
@@ -291,12 +193,13 @@ func (l *Log) rename(folder string, kind folderKind) error {
 	for _, s := range l.view.Load().segs {
 		l.dropFiles(s)
 	}
-	err := l.env.fs.Rename(l.Folder(), folder)
-	if err == nil {
-		err = l.env.fs.SyncDir(l.dir.path)
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := l.env.fs.Rename(l.Folder(), folder); ignoreMissing(err) != nil {
 		return l.dir.ioError(fmt.Sprintf("%s: renaming the folder", l.tp), err)
+	} else if err == nil {
+		// The name has changed, so there is no way back from a sync that fails.
+		if err := l.env.fs.SyncDir(l.dir.path); err != nil {
+			return l.dir.fail(fmt.Sprintf("%s: syncing the directory after the folder was renamed", l.tp), err)
+		}
 	}
 	l.folder.Store(&folder)
 	l.kind.Store(uint32(kind))

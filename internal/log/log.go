@@ -45,6 +45,8 @@ type Log struct {
 	loaded   atomic.Bool
 	gone     atomic.Pointer[error] // why the log serves no more
 	kind     atomic.Uint32         // folderKind
+	moving   atomic.Bool           // is copied to another directory: no compaction
+	moved    atomic.Bool           // another log takes its place
 
 	flush flushGroup
 

@@ -73,6 +73,13 @@ type Manager struct {
 	strays []string
 	// rivals are further logs of a partition, of other topics of its name; see rivals.go.
 	rivals map[kafka.TopicPartition][]*Log
+	// cordoned are the directories that get no new partitions, preferred those for logs to
+	// come; guarded by mu.
+	cordoned  map[string]bool
+	preferred map[kafka.TopicPartition]kafka.UUID
+	// doubles are second current logs that Open found, futures all but the first future one.
+	doubles map[kafka.TopicPartition]*Log
+	futures []*Log
 	// deleted are the partitions of which Open found deleted folders.
 	deleted map[kafka.TopicPartition]bool
 	// metadata is the metadata log, closed with the others but in no checkpoint.
@@ -122,7 +129,7 @@ func Open(ctx context.Context, o Options) (*Manager, error) {
 		ExpirationMs: o.ProducerIDExpirationMs, MaxTransactionTimeoutMs: o.TransactionMaxTimeoutMs,
 		VerifyTransactions: o.VerifyTransactions,
 	})
-	m := &Manager{env: e, opts: o, clusterID: o.ClusterID, logs: map[kafka.TopicPartition]*Log{}, future: map[kafka.TopicPartition]*Log{}, rivals: map[kafka.TopicPartition][]*Log{}, deleted: map[kafka.TopicPartition]bool{}}
+	m := &Manager{env: e, opts: o, clusterID: o.ClusterID, logs: map[kafka.TopicPartition]*Log{}, future: map[kafka.TopicPartition]*Log{}, rivals: map[kafka.TopicPartition][]*Log{}, preferred: map[kafka.TopicPartition]kafka.UUID{}, doubles: map[kafka.TopicPartition]*Log{}, deleted: map[kafka.TopicPartition]bool{}}
 	if err := m.open(ctx); err != nil {
 		m.Abort()
 		return nil, err
@@ -156,6 +163,10 @@ func (m *Manager) open(ctx context.Context) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	if err := m.keepOne(); err != nil {
+		return err
+	}
+	m.dropFutures()
 	m.finishMoves()
 	for _, d := range m.dirs {
 		if d.data && d.err() == nil {
@@ -344,30 +355,6 @@ func (m *Manager) holds(d *dataDir, tp kafka.TopicPartition) bool {
 	return false
 }
 
-// finishMoves completes a move between directories that a crash stopped after the
-// current log was marked as deleted and before the future one got its name: the
-// only way to a future log and a deleted one without a current one. While a
-// directory is offline the current one may be in it.
-func (m *Manager) finishMoves() {
-	for _, d := range m.dirs {
-		if d.data && d.err() != nil {
-			return
-		}
-	}
-	for tp, l := range m.future {
-		if m.logs[tp] != nil || !m.deleted[tp] {
-			continue
-		}
-		if err := l.rename(filepath.Join(l.dir.path, tp.String()), folderCurrent); err != nil {
-			m.env.logger.Warn("interrupted move could not be completed", "partition", tp.String(), "error", err)
-			continue
-		}
-		m.logs[tp] = l
-		delete(m.future, tp)
-	}
-	m.deleted = nil
-}
-
 // takeMarker notes whether the last stop was clean and removes the marker, so that
 // a crash from here on counts as one.
 func (m *Manager) takeMarker(d *dataDir) error {
@@ -436,11 +423,18 @@ func (m *Manager) openFolder(d *dataDir, name string, points, marks, starts map[
 	if kind == folderFuture {
 		into = m.future
 	}
-	if other := into[tp]; other != nil {
-		if kind == folderCurrent && m.addRival(other, l) {
-			return nil
-		}
-		return fmt.Errorf("Duplicate log directories for %s are found in both %s and %s. It is likely because log directory failure happened while broker was replacing current replica with future replica. Recover broker from this failure by manually deleting one of the two directories for this partition. It is recommended to delete the partition in the log directory that is known to have failed recently.", tp, other.Folder(), folder) //nolint:staticcheck // the text that users know
+	other := into[tp]
+	switch {
+	case other != nil && kind == folderFuture:
+		m.futures = append(m.futures, l)
+		return nil
+	case other != nil && m.addRival(other, l):
+		return nil
+	case other != nil && m.doubles[tp] == nil:
+		m.doubles[tp] = l
+		return nil
+	case other != nil:
+		return duplicateLogs(other, folder)
 	}
 	into[tp] = l
 	return nil
