@@ -31,14 +31,15 @@ func (a *API) describeLogDirs(r *server.Request) {
 		}
 	}
 	byDir := map[string][]*log.Log{}
-	for _, l := range a.Replicas.Logs().Logs() {
+	logs := a.Replicas.Logs()
+	for _, l := range append(logs.Logs(), logs.Futures()...) {
 		if wanted == nil || wanted[l.TopicPartition()] {
 			dir, _ := l.Dir()
 			byDir[dir] = append(byDir[dir], l)
 		}
 	}
 	resp := kmsg.DescribeLogDirsResponse{Version: req.Version}
-	for _, d := range a.Replicas.Logs().Dirs() {
+	for _, d := range logs.Dirs() {
 		resp.Dirs = append(resp.Dirs, a.describeLogDir(d, byDir[d.Path]))
 	}
 	r.Reply(&resp)
@@ -59,8 +60,7 @@ func (a *API) describeLogDir(d log.DirInfo, logs []*log.Log) kmsg.DescribeLogDir
 		return out
 	}
 	out.TotalBytes, out.UsableBytes = space.Total, space.Usable
-	cordoned := a.Config().CordonedLogDirs
-	out.IsCordoned = slices.Contains(cordoned, d.Path) || slices.Contains(cordoned, "*")
+	out.IsCordoned = a.Replicas.Logs().Cordoned(d.Path)
 	slices.SortFunc(logs, func(x, y *log.Log) int {
 		a, b := x.TopicPartition(), y.TopicPartition()
 		if c := strings.Compare(a.Topic, b.Topic); c != 0 {
@@ -78,8 +78,21 @@ func (a *API) describeLogDir(d log.DirInfo, logs []*log.Log) kmsg.DescribeLogDir
 		t := &out.Topics[len(out.Topics)-1]
 		p := kmsg.NewDescribeLogDirsResponseDirTopicPartition()
 		p.Partition, p.Size = tp.Partition, l.Size()
-		p.OffsetLag = max(0, l.HighWatermark()-l.LogEndOffset())
+		p.IsFuture, p.OffsetLag = l.IsFuture(), a.offsetLag(l)
 		t.Partitions = append(t.Partitions, p)
 	}
 	return out
+}
+
+// offsetLag is by how much a future log is behind the current one, -1 when that is not
+// known; a current log is behind its high watermark if it lacks committed records.
+func (a *API) offsetLag(l *log.Log) int64 {
+	if !l.IsFuture() {
+		return max(0, l.HighWatermark()-l.LogEndOffset())
+	}
+	current := a.Replicas.Logs().Get(l.TopicPartition())
+	if current == nil {
+		return -1
+	}
+	return current.LogEndOffset() - l.LogEndOffset()
 }

@@ -17,6 +17,7 @@ func (a *API) Table() server.Table {
 	add(21, 0, 2, a.deleteRecords)
 	add(22, 0, 5, a.initProducerID)
 	add(23, 0, 4, a.offsetForLeaderEpoch)
+	add(34, 0, 2, a.alterReplicaLogDirs)
 	add(35, 0, 5, a.describeLogDirs)
 	// The admin plane.
 	a.adminTable(add)

@@ -310,6 +310,7 @@ type Broker struct {
 	QuotaWindowSizeSeconds                        int64    `kafka:"quota.window.size.seconds"`
 	FollowerReplicationThrottledRate              int64    `kafka:"follower.replication.throttled.rate"`
 	LeaderReplicationThrottledRate                int64    `kafka:"leader.replication.throttled.rate"`
+	ReplicaAlterLogDirsIOMaxBytesPerSecond        int64    `kafka:"replica.alter.log.dirs.io.max.bytes.per.second"`
 	ReplicationQuotaWindowNum                     int      `kafka:"replication.quota.window.num"`
 	ReplicationQuotaWindowSizeSeconds             int64    `kafka:"replication.quota.window.size.seconds"`
 	TelemetryMaxBytes                             int      `kafka:"telemetry.max.bytes"`

@@ -30,6 +30,7 @@ func (a *API) Table() server.Table {
 	b.add(64, 0, 0, a.unregisterBroker)
 	b.add(67, 0, 0, a.allocateProducerIDs)
 	b.add(70, 0, 0, a.controllerRegistration)
+	b.add(73, 0, 0, a.assignReplicasToDirs)
 	b.add(80, 0, 1, a.addRaftVoter)
 	b.add(81, 0, 0, a.removeRaftVoter)
 	b.add(82, 0, 0, a.updateRaftVoter)

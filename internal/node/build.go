@@ -25,6 +25,7 @@ func (n *Node) build() {
 		cfg.MetadataLogMaxRecordBytesBetweenSnapshots, time.Duration(cfg.MetadataLogMaxSnapshotIntervalMs)*time.Millisecond)
 	publishers := []publish.Publisher{dynamicConfig{n}}
 	if n.replicas != nil {
+		publishers = append(publishers, &cordon{n: n})
 		// Coordinators follow the partitions that they live in.
 		publishers = append(publishers, replicas{n.replicas}, groups{n.groups}, transactions{n.transactions})
 	}

@@ -21,7 +21,7 @@ import (
 // channels are the ways to the active controller. Requests on one are answered in
 // order, so what must not wait for the others has its own.
 type channels struct {
-	heartbeats, alterPartition, forwarding *rpc.Controllers
+	heartbeats, alterPartition, assignments, forwarding *rpc.Controllers
 }
 
 // forwardingTimeout is how long an active controller may be silent before a forwarded
@@ -33,6 +33,7 @@ func (n *Node) newChannels() {
 	n.channels = channels{
 		heartbeats:     n.newChannel("heartbeat", session),
 		alterPartition: n.newChannel("alter-partition", session),
+		assignments:    n.newChannel("directory-assignments", session),
 		forwarding:     n.newChannel("forwarding", forwardingTimeout),
 	}
 }
@@ -69,7 +70,7 @@ func (n *Node) rpcOptions(logger, purpose string) rpc.Options {
 
 // each calls f with every channel.
 func (c *channels) each(f func(*rpc.Controllers)) {
-	for _, ch := range []*rpc.Controllers{c.heartbeats, c.alterPartition, c.forwarding} {
+	for _, ch := range []*rpc.Controllers{c.heartbeats, c.alterPartition, c.assignments, c.forwarding} {
 		if ch != nil {
 			f(ch)
 		}
@@ -125,11 +126,20 @@ func (c alterPartitions) Do(ctx context.Context, req kmsg.Request) (kmsg.Respons
 	return reply.Response, err
 }
 
+// assignments is the channel for AssignReplicasToDirs as the replica manager knows it.
+type assignments struct{ n *Node }
+
+func (c assignments) Do(ctx context.Context, req kmsg.Request) (kmsg.Response, error) {
+	reply, err := c.n.channels.assignments.Do(ctx, brokerPrincipal, req)
+	return reply.Response, err
+}
+
 // cluster is how the replica manager reaches other nodes.
 func (n *Node) cluster() replica.Cluster {
 	return replica.Cluster{
 		Peers:       func(id kafka.NodeID) replica.Peer { return n.peer(id, "replica-fetcher") },
 		Controller:  alterPartitions{n},
+		Assignments: assignments{n},
 		BrokerEpoch: func() int64 { return n.lifecycle.brokerEpoch() },
 	}
 }

@@ -8,11 +8,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/gregorhq/gregor/internal/config"
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/log"
 	"github.com/gregorhq/gregor/internal/log4j"
+	"github.com/gregorhq/gregor/internal/publish"
 	"github.com/gregorhq/gregor/internal/storage"
 	"github.com/gregorhq/gregor/internal/vfs"
 )
@@ -107,19 +109,62 @@ func (n *Node) dirFailed(path string, id kafka.UUID, err error) {
 	}()
 }
 
-// handleOffline takes a directory out of service. Without the metadata directory
-// the node cannot go on.
+// handleOffline takes a directory out of service. Without the metadata directory, or
+// without any other, the node cannot go on.
 func (n *Node) handleOffline(d offlineDir) {
-	if d.path == n.static.MetadataLogDir {
-		n.fail(fmt.Errorf("the metadata directory %s failed: %w", d.path, d.err))
+	if d.path == filepath.Clean(n.static.MetadataLogDir) {
+		n.fail(fmt.Errorf("Shutdown broker because the metadata log dir %s has failed: %w", d.path, d.err)) //nolint:staticcheck // the text that users know
 		return
 	}
 	if n.replicas != nil {
 		n.replicas.DirFailed(d.path)
 	}
-	if n.lifecycle != nil {
-		n.lifecycle.dirFailed(d.id)
+	if n.lifecycle == nil {
+		return
 	}
+	n.lifecycle.dirFailed(d)
+	if len(n.directoryIDs()) == 0 {
+		n.fail(fmt.Errorf("Shutdown broker because all log dirs in %s have failed, the last of them: %w", strings.Join(n.static.LogDirs, ", "), d.err)) //nolint:staticcheck // the text that users know
+	}
+}
+
+// dirFailed tells the controller with the next heartbeat that a directory is gone. If that
+// cannot be told in time the node stops: the controller would go on to count on the
+// replicas there.
+func (l *lifecycle) dirFailed(d offlineDir) {
+	if d.id.IsZero() {
+		return // it never was part of a registration
+	}
+	l.mu.Lock()
+	if slices.Contains(l.offline, d.id) {
+		l.mu.Unlock()
+		return
+	}
+	l.offline = append(l.offline, d.id)
+	l.mu.Unlock()
+	l.heartbeatNow()
+	l.n.deps.Clock.AfterFunc(millis(l.n.static.LogDirFailureTimeoutMs), func() {
+		if !l.hasHeard(d.id) {
+			l.n.fail(fmt.Errorf("Shutting down because couldn't communicate offline log dir %s with controllers within %d ms: %w", d.path, l.n.static.LogDirFailureTimeoutMs, d.err)) //nolint:staticcheck // the text that users know
+		}
+	})
+}
+
+// directoriesHeard notes which failed directories the controller knows of.
+func (l *lifecycle) directoriesHeard(ids [][16]byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, id := range ids {
+		if !slices.Contains(l.heard, kafka.UUID(id)) {
+			l.heard = append(l.heard, id)
+		}
+	}
+}
+
+func (l *lifecycle) hasHeard(id kafka.UUID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Contains(l.heard, id)
 }
 
 // openMetadataLog opens the metadata log. What a snapshot stands for was committed
@@ -160,20 +205,17 @@ func (n *Node) openMetadataLog() (*log.Log, string, error) {
 func (n *Node) directoryIDs() []kafka.UUID {
 	var ids []kafka.UUID
 	for _, d := range n.logs.Dirs() {
-		if d.Offline == nil && slices.Contains(n.static.LogDirs, d.Path) {
+		if d.Offline == nil {
 			ids = append(ids, d.ID)
 		}
 	}
 	return ids
 }
 
-// cordonedIDs are the ids of the directories that get no new partitions
-// (KIP-1066); "*" stands for all.
-func (n *Node) cordonedIDs() []kafka.UUID {
-	names := n.config.Load().CordonedLogDirs
-	var ids []kafka.UUID
+// cordonedIDs are the ids of the directories that get no new partitions (KIP-1066).
+func (n *Node) cordonedIDs() (ids [][16]byte) {
 	for _, d := range n.logs.Dirs() {
-		if slices.Contains(n.static.LogDirs, d.Path) && (slices.Contains(names, d.Path) || slices.Contains(names, "*")) {
+		if !d.ID.IsZero() && n.logs.Cordoned(d.Path) {
 			ids = append(ids, d.ID)
 		}
 	}
@@ -182,10 +224,29 @@ func (n *Node) cordonedIDs() []kafka.UUID {
 
 // metadataDirectoryID is the id of the directory of the metadata log.
 func (n *Node) metadataDirectoryID() kafka.UUID {
-	for _, d := range n.logs.Dirs() {
-		if d.Path == n.static.MetadataLogDir {
-			return d.ID
-		}
+	d, _ := n.logs.MetadataDir()
+	return d.ID
+}
+
+// cordon keeps the log manager and the controller up to date with cordoned.log.dirs, which
+// counts from the metadata version on that knows it.
+type cordon struct {
+	n    *Node
+	last []string // belongs to the loader's goroutine
+}
+
+func (*cordon) Name() string { return "CordonedLogDirsPublisher" }
+
+func (c *cordon) Publish(u publish.Update) {
+	var dirs []string
+	if v, ok := u.New.MetadataVersion(); ok && v.CordonedLogDirsSupported() {
+		dirs = c.n.config.Load().CordonedLogDirs
 	}
-	return kafka.ZeroUUID
+	if slices.Equal(dirs, c.last) {
+		return
+	}
+	c.last = dirs
+	c.n.logs.Cordon(dirs)
+	c.n.lifecycle.heartbeatNow()
+	c.n.log.Info("log directories that get no new partitions", "dirs", dirs)
 }

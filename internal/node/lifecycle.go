@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -48,9 +47,10 @@ type lifecycle struct {
 	mu sync.Mutex
 	// The fields below are guarded by mu.
 	state    brokerState
-	epoch    int64 // the broker epoch, -1 before the registration
-	ready    bool  // may be unfenced
-	offline  []kafka.UUID
+	epoch    int64         // the broker epoch, -1 before the registration
+	ready    bool          // may be unfenced
+	offline  []kafka.UUID  // directories that failed
+	heard    []kafka.UUID  // those that the controller was told of
 	caughtUp chan struct{} // closed when the image has the registration
 	running  chan struct{} // closed when unfenced for the first time
 	mayLeave chan struct{} // closed when the controller lets the broker go
@@ -102,16 +102,6 @@ func (l *lifecycle) heartbeatNow() {
 	case l.kick <- struct{}{}:
 	default:
 	}
-}
-
-// dirFailed tells the controller with the next heartbeat that a directory is gone.
-func (l *lifecycle) dirFailed(id kafka.UUID) {
-	l.mu.Lock()
-	if !slices.Contains(l.offline, id) {
-		l.offline = append(l.offline, id)
-	}
-	l.mu.Unlock()
-	l.heartbeatNow()
 }
 
 // run registers, then sends heartbeats.
@@ -254,9 +244,7 @@ func (l *lifecycle) heartbeat() time.Duration {
 	req.CurrentMetadataOffset = img.Offset
 	if mv, ok := img.MetadataVersion(); ok && int16(mv) >= int16(features.V43IV0) && !starting {
 		req.CordonedLogDirs = [][16]byte{} // none is not the same as not known
-		for _, id := range l.n.cordonedIDs() {
-			req.CordonedLogDirs = append(req.CordonedLogDirs, id)
-		}
+		req.CordonedLogDirs = append(req.CordonedLogDirs, l.n.cordonedIDs()...)
 	}
 	ctx, cancel := l.timeout()
 	defer cancel()
@@ -265,8 +253,11 @@ func (l *lifecycle) heartbeat() time.Duration {
 		resp := reply.Response.(*kmsg.BrokerHeartbeatResponse)
 		if code := kafka.CodeForNum(resp.ErrorCode); code != nil {
 			err = code
-		} else if err = l.n.loader.WaitFor(ctx, reply.EndOffset); err == nil {
-			return l.heartbeatDone(resp)
+		} else {
+			l.directoriesHeard(req.OfflineLogDirs)
+			if err = l.n.loader.WaitFor(ctx, reply.EndOffset); err == nil {
+				return l.heartbeatDone(resp)
+			}
 		}
 	}
 	if l.ctx.Err() != nil {

@@ -253,6 +253,11 @@ func (p *Partition) flushLoop() {
 		p.mu.Unlock()
 		err := v.log.FlushTo(target)
 		p.mu.Lock()
+		if err != nil && p.view.Load().log != v.log {
+			// Another log took its place, in another directory.
+			p.mu.Unlock()
+			continue
+		}
 		if err != nil {
 			// The directory is going offline. What was appended stays unacknowledged.
 			p.flushing = false

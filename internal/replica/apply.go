@@ -1,6 +1,8 @@
 package replica
 
 import (
+	"errors"
+
 	"github.com/gregorhq/gregor/internal/batch"
 	"github.com/gregorhq/gregor/internal/config"
 	"github.com/gregorhq/gregor/internal/isr"
@@ -20,13 +22,17 @@ func (m *Manager) Apply(delta *metadata.Delta, img *metadata.Image) {
 	defer m.mu.Unlock()
 	m.image.Store(img)
 	if m.first {
-		m.first = false
+		m.first, m.booting = false, true
+		defer func() { m.booting = false }()
 		m.setStraysAside(img)
+		m.strayFutures(img)
+		m.directoriesKnown(img)
 		for t := range img.Topics() {
 			m.applyTopic(img, t.Name, t.ID, t.Partitions())
 		}
 		return
 	}
+	m.directoriesKnown(img)
 	for t := range delta.DeletedTopics() {
 		m.deleteTopic(t)
 	}
@@ -96,6 +102,7 @@ func (m *Manager) applyTopic(img *metadata.Image, name string, id kafka.TopicID,
 			any = true
 		}
 		m.applyPartition(parts[index], reg, cfg)
+		m.reportDirectory(parts[index], reg)
 	}
 	if !any {
 		return
@@ -112,21 +119,7 @@ func (m *Manager) createPartition(tp kafka.TopicPartition, id kafka.TopicID, reg
 	p := &Partition{m: m, tp: tp, topicID: id}
 	v := &view{cfg: cfg, leaderID: isr.NoNode, leaderEpoch: kafka.NoEpoch}
 	m.Stats.PartitionCount.Add(1)
-	if l := m.logs.Get(tp); l != nil {
-		if other, err := l.TopicID(); err == nil && !other.IsZero() && other != id {
-			m.setAside(tp, "its topic id is "+other.String())
-		}
-	}
-	dir := reg.Directory(m.nodeID)
-	if dir == metadata.DirMigrating {
-		dir = metadata.DirUnassigned
-	}
-	existed := m.logs.Get(tp) != nil
-	l, err := m.logs.Create(tp, id, dir, cfg.Topic)
-	if err == nil {
-		// A log of before topic ids gets one; one of another topic is an error here.
-		err = l.SetTopicID(id)
-	}
+	l, existed, err := m.createLog(tp, id, reg, cfg)
 	if err != nil {
 		m.logger.Error("partition is offline, its log cannot be opened", "partition", tp, "error", err)
 		m.Stats.OfflineReplicaCount.Add(1)
@@ -138,6 +131,12 @@ func (m *Manager) createPartition(tp kafka.TopicPartition, id kafka.TopicID, reg
 		}
 	}
 	p.view.Store(v)
+	switch {
+	case err == nil:
+		m.resumeMove(p, l)
+	case errors.Is(err, errMayBeOffline):
+		m.assign(p, metadata.DirLost, nil)
+	}
 	return p
 }
 
@@ -191,6 +190,7 @@ func (m *Manager) dropPartition(p *Partition, code *kafka.Code) {
 	m.countLeader(p, false)
 	m.Stats.PartitionCount.Add(-1)
 	offline := p.Log() == nil
+	m.mover.drop(p)
 	p.close(code, &m.wakes)
 	m.updateFetcher(p)
 	m.wakes.run()

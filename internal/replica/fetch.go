@@ -176,6 +176,14 @@ func (p *Partition) readPart(op *FetchOp, part *FetchPart, maxBytes int, minOne,
 	if err == nil {
 		part.wait.view = v
 		err = p.readView(v, op, part, maxBytes, minOne, first)
+		if err != nil {
+			if now := p.settled(v); now != nil {
+				// The log has moved to another directory under this read.
+				part.unknown(nil)
+				part.wait.view = now
+				err = p.readView(now, op, part, maxBytes, minOne, first)
+			}
+		}
 	}
 	if err == nil {
 		return

@@ -16,6 +16,7 @@ type settings struct {
 	fetchMaxBytes  int32
 	partitionBytes int32
 	rackAware      bool
+	moveThreads    int
 }
 
 // rackAwareSelector is the one replica selector there is, by the name of Kafka's class.
@@ -29,6 +30,7 @@ func deriveSettings(cfg *config.Broker) *settings {
 		fetchMinBytes:  int32(cfg.ReplicaFetchMinBytes),
 		fetchMaxBytes:  int32(cfg.ReplicaFetchResponseMaxBytes),
 		partitionBytes: int32(cfg.ReplicaFetchMaxBytes),
+		moveThreads:    max(1, cfg.NumReplicaAlterLogDirsThreads),
 		rackAware:      cfg.ReplicaSelectorClass == rackAwareSelector,
 	}
 }

@@ -43,8 +43,12 @@ type Manager struct {
 
 	cluster   Cluster
 	alter     alterer
+	assigner  assigner
+	mover     mover
 	lag       lagList
 	throttles throttles
+	// dirsSupported says that the metadata version has directories (KIP-858).
+	dirsSupported atomic.Bool
 	// manual leaves the goroutines of replication to a test, which does their steps.
 	manual bool
 	// ctx ends with Close.
@@ -55,6 +59,8 @@ type Manager struct {
 	mu     sync.Mutex
 	config *config.Broker
 	first  bool // no image was applied yet
+	// booting says that the first image is being applied.
+	booting bool
 	// defaults is the configuration of topics without overrides, nil until needed.
 	defaults *topicConfig
 	wakes    wakes
@@ -82,7 +88,8 @@ func New(o Options) *Manager {
 		fetchers: map[fetcherID]*assignedFetcher{},
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
-	m.alter.m = m
+	m.alter.m, m.assigner.m = m, m
+	m.mover.init(m)
 	m.settings.Store(deriveSettings(o.Config))
 	m.throttles.configure(m, o.Config)
 	m.maxLagMs.Store(o.Config.ReplicaLagTimeMaxMs)
@@ -184,33 +191,6 @@ func (m *Manager) start(f func()) bool {
 		f()
 	}()
 	return true
-}
-
-// DirFailed takes the partitions of a log directory offline. It is what the log
-// manager's OnOffline calls: it returns at once, since it may be called under a
-// partition's lock.
-func (m *Manager) DirFailed(dir string) {
-	m.start(func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		n := 0
-		m.All(func(p *Partition) {
-			l := p.Log()
-			if l == nil {
-				return
-			}
-			if path, _ := l.Dir(); path != dir {
-				return
-			}
-			n++
-			m.countLeader(p, false)
-			p.close(kafka.KafkaStorageError, &m.wakes)
-			m.updateFetcher(p)
-			m.wakes.run()
-		})
-		m.Stats.OfflineReplicaCount.Add(int64(n))
-		m.logger.Error("log directory failed, its partitions are offline", "dir", dir, "partitions", n)
-	})
 }
 
 // Close answers everybody who waits with NOT_LEADER_OR_FOLLOWER and waits for the

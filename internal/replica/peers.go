@@ -31,6 +31,9 @@ type Cluster struct {
 	Peers func(id kafka.NodeID) Peer
 	// Controller takes AlterPartition.
 	Controller ControllerChannel
+	// Assignments takes AssignReplicasToDirs, on a way of its own: what one asks must not wait
+	// for the other. Without it the controller is not told where replicas are.
+	Assignments ControllerChannel
 	// BrokerEpoch is the epoch of this broker's registration, -1 before it has one.
 	BrokerEpoch func() int64
 }

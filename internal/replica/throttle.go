@@ -21,6 +21,7 @@ type throttles struct {
 	m        *Manager
 	leader   meter
 	follower meter
+	moves    meter // between directories
 }
 
 // meter is a rate over the last samples, and its bound.
@@ -39,15 +40,19 @@ type meter struct {
 
 func (t *throttles) configure(m *Manager, cfg *config.Broker) {
 	t.m = m
-	t.leader.configure(m.clock, cfg, cfg.LeaderReplicationThrottledRate)
-	t.follower.configure(m.clock, cfg, cfg.FollowerReplicationThrottledRate)
+	n, seconds := cfg.ReplicationQuotaWindowNum, cfg.ReplicationQuotaWindowSizeSeconds
+	t.leader.configure(m.clock, n, seconds, cfg.LeaderReplicationThrottledRate)
+	t.follower.configure(m.clock, n, seconds, cfg.FollowerReplicationThrottledRate)
+	t.moves.configure(m.clock, cfg.AlterLogDirsReplicationQuotaWindowNum, cfg.AlterLogDirsReplicationQuotaWindowSizeSeconds,
+		cfg.ReplicaAlterLogDirsIOMaxBytesPerSecond)
 }
 
-func (r *meter) configure(c clock.Clock, cfg *config.Broker, bound int64) {
+// configure takes the number and length of the samples and the bound.
+func (r *meter) configure(c clock.Clock, n int, seconds, bound int64) {
 	r.bound.Store(bound)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	n, size := max(1, cfg.ReplicationQuotaWindowNum), time.Duration(max(1, cfg.ReplicationQuotaWindowSizeSeconds))*time.Second
+	n, size := max(1, n), time.Duration(max(1, seconds))*time.Second
 	if r.clock == nil || len(r.samples) != n || r.sample != size {
 		r.clock, r.sample, r.samples = c, size, make([]float64, n)
 		r.next, r.filled = 0, 0

@@ -35,6 +35,13 @@ func (s *shard[M]) load() error {
 			return errResigned
 		}
 		next, err := s.loadSome(l, at, end)
+		if err != nil && l.Moved() {
+			// The replica has moved to another directory of this broker: the rest is there.
+			if now := s.part.SettledLog(); now != nil && now != l {
+				l = now
+				continue
+			}
+		}
 		if err != nil {
 			return fmt.Errorf("loading %s from offset %d: %w", s.part.TopicPartition(), at, err)
 		}
