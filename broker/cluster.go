@@ -67,6 +67,12 @@ type member struct {
 // OpenCluster prepares all nodes, as Open does for one. Call Start next, and Close in
 // any case.
 func OpenCluster(cfg ClusterConfig) (*Cluster, error) {
+	return openCluster(cfg, func(_ int, files vfs.FS) vfs.FS { return files })
+}
+
+// openCluster is OpenCluster with the file system that disk makes of node i's, counted from
+// 1.
+func openCluster(cfg ClusterConfig, disk func(id int, files vfs.FS) vfs.FS) (*Cluster, error) {
 	if cfg.Nodes == 0 {
 		cfg.Nodes = 3
 	}
@@ -86,6 +92,7 @@ func OpenCluster(cfg ClusterConfig) (*Cluster, error) {
 		if err != nil {
 			return nil, err
 		}
+		m.fsys = disk(i+1, m.fsys)
 		c.members = append(c.members, m)
 	}
 	if err := c.formatAll(); err != nil {

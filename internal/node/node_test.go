@@ -69,7 +69,7 @@ func newMachine(t *testing.T, overrides map[string]string) *machine {
 
 func (m *machine) format() {
 	m.t.Helper()
-	o := storage.FormatOptions{NodeID: 1, ClusterID: "5L6g3nShT-eMCtK--X86sw", Directories: m.cfg.LogDirs, MetadataLogDir: m.cfg.MetadataLogDir,
+	o := storage.FormatOptions{NodeID: 1, ClusterID: "5L6g3nShT-eMCtK--X86sw", Directories: directories(m.cfg), MetadataLogDir: m.cfg.MetadataLogDir,
 		ControllerListenerName: "CONTROLLER", Now: time.UnixMilli(1)}
 	if _, err := storage.Format(m.fsys, o); err != nil {
 		m.t.Fatal(err)

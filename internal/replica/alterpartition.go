@@ -196,7 +196,7 @@ func (p *Partition) decided(x *isr.Proposal, part *kmsg.AlterPartitionResponseTo
 		if code != nil {
 			again = p.leader.Rejected(x, code)
 		} else {
-			if p.leader.Committed(x, part.ISR, part.LeaderEpoch, part.PartitionEpoch, p.m.nowMs(), p.m) {
+			if p.leader.Committed(x, part.ISR, part.LeaderEpoch, part.PartitionEpoch, p.m.nowMs(), p) {
 				p.advanced(&w)
 			}
 			p.completeAppends(&w)
@@ -219,7 +219,7 @@ func (p *Partition) expand(id int32) {
 	if p.m.cluster.Controller == nil {
 		return
 	}
-	if x := p.leader.Expand(id, p.m.brokerEpoch(), p.m); x != nil {
+	if x := p.leader.Expand(id, p.m.brokerEpoch(), p); x != nil {
 		p.m.alter.submit(p, x)
 	}
 }

@@ -173,7 +173,7 @@ func (p *Partition) grown(v *view, end int64, a *Appender) {
 	if !p.watched && len(p.leader.Followers()) > 0 {
 		defer p.watch()
 	}
-	if p.leader.LocalEnd(end, p.flushed, a.NowMs, p.m) {
+	if p.leader.LocalEnd(end, p.flushed, a.NowMs, p) {
 		p.advanced(&a.wakes)
 	} else if p.fetches.first != nil {
 		// Followers read up to the log end.
@@ -279,7 +279,7 @@ func (p *Partition) flushDone(target int64, w *wakes) {
 	if p.leader == nil {
 		return
 	}
-	if p.leader.LocalEnd(p.view.Load().log.LogEndOffset(), p.flushed, p.m.nowMs(), p.m) {
+	if p.leader.LocalEnd(p.view.Load().log.LogEndOffset(), p.flushed, p.m.nowMs(), p) {
 		p.advanced(w)
 	} else {
 		p.completeAppends(w)

@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/gregorhq/gregor/internal/isr"
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/log"
 	"github.com/gregorhq/gregor/internal/metadata"
@@ -112,6 +113,26 @@ func (m *Manager) registration(img *metadata.Image, p *Partition) *metadata.Part
 		return t.Partition(p.tp.Partition)
 	}
 	return nil
+}
+
+var _ isr.Brokers = (*Partition)(nil)
+
+// Eligible makes a partition the isr.Brokers of its mind: it says which replicas may be in
+// sync. One in a directory that is offline may not, though its broker lives: the high
+// watermark must not wait for it as for one that is about to come back.
+func (p *Partition) Eligible(id int32) (epoch int64, ok bool) {
+	img := p.m.image.Load()
+	if img == nil {
+		return -1, false
+	}
+	b := img.Broker(id)
+	if b == nil || !b.Active() {
+		return -1, false
+	}
+	if reg := p.m.registration(img, p); reg != nil && !b.HasOnlineDirectory(reg.Directory(id)) {
+		return -1, false
+	}
+	return b.Epoch, true
 }
 
 // AlterLogDir moves this broker's replica of a partition into the directory at path, or

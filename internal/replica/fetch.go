@@ -306,7 +306,7 @@ func (p *Partition) followerFetched(op *FetchOp, part *FetchPart, leaderEnd int6
 		rose, err = p.leader.Fetched(isr.Fetch{
 			Replica: op.ReplicaID, BrokerEpoch: op.BrokerEpoch, Offset: part.FetchOffset,
 			LogStartOffset: part.FollowerLogStart, LeaderEnd: leaderEnd, NowMs: p.m.nowMs(),
-		}, p.m)
+		}, p)
 		if rose {
 			p.advanced(&w)
 		}

@@ -78,7 +78,7 @@ func (p *Partition) tick(w *wakes) (again bool) {
 		return false
 	}
 	now := p.m.nowMs()
-	if p.leader.Tick(now, p.m) {
+	if p.leader.Tick(now, p) {
 		p.advanced(w)
 	}
 	p.shrink(now)

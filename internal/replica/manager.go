@@ -155,19 +155,6 @@ func (m *Manager) All(f func(*Partition)) {
 // Logs is the manager of the log directories.
 func (m *Manager) Logs() *log.Manager { return m.logs }
 
-// Eligible makes Manager the isr.Brokers of its partitions.
-func (m *Manager) Eligible(id int32) (epoch int64, ok bool) {
-	img := m.image.Load()
-	if img == nil {
-		return -1, false
-	}
-	b := img.Broker(id)
-	if b == nil || !b.Active() {
-		return -1, false
-	}
-	return b.Epoch, true
-}
-
 func (m *Manager) nowMs() int64 { return m.clock.Now().UnixMilli() }
 
 // CheckpointHighWatermarks writes replication-offset-checkpoint of every directory in

@@ -11,6 +11,7 @@ import (
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/log"
 	"github.com/gregorhq/gregor/internal/metadata"
+	"github.com/gregorhq/gregor/internal/records"
 	"github.com/gregorhq/gregor/internal/vfs"
 )
 
@@ -490,5 +491,47 @@ func TestMovesUnderLoad(t *testing.T) {
 	all.Wait()
 	if k.logs.AnyOffline() {
 		t.Error("a directory went offline")
+	}
+}
+
+// TestWatermarkDoesNotWaitForAFailedDirectory: a replica whose directory failed has just been
+// caught up, and its broker lives, but it does not come back by itself.
+func TestWatermarkDoesNotWaitForAFailedDirectory(t *testing.T) {
+	k := newDirsKit(t, nil)
+	theirs := kafka.UUID{2: 2, 15: 200}
+	register := func(id int32, dirs ...kafka.UUID) {
+		r := records.NewRegisterBrokerRecord()
+		r.Version, r.BrokerID, r.BrokerEpoch, r.Fenced, r.IncarnationID, r.LogDirs = 3, id, int64(id), false, kafka.UUID{0: byte(id)}, dirs
+		k.apply(r)
+	}
+	register(1, k.dir("/a"), k.dir("/b"))
+	register(2, theirs, kafka.UUID{3: 3, 15: 201})
+	tr := records.NewTopicRecord()
+	tr.Name, tr.TopicID = "t", kafka.NewUUID()
+	pr := records.NewPartitionRecord()
+	pr.PartitionID, pr.TopicID, pr.Replicas, pr.ISR, pr.Leader = 0, tr.TopicID, []int32{1, 2}, []int32{1, 2}, 1
+	pr.LeaderEpoch, pr.PartitionEpoch, pr.Directories = 0, 0, []kafka.UUID{k.dir("/a"), theirs}
+	k.apply(tr, pr)
+	p := k.m.Get("t", 0)
+	var op FetchOp
+	op.Owner, op.ReplicaID, op.BrokerEpoch, op.MaxBytes, op.Isolation, op.OnlyLeader = new(recorder), 2, 2, 1<<20, ToLogEnd, true
+	op.Parts = []FetchPart{{P: p, MaxBytes: 1 << 20, CurrentLeaderEpoch: 0, LastFetchedEpoch: kafka.NoEpoch}}
+	op.Start(k.m)
+	op.ReleaseData()
+	var a Appender
+	var s AppendSlot
+	r := new(recorder)
+	a.Acks, a.Version, a.NowMs, a.Owner = AcksAll, 9, k.m.nowMs(), r
+	if a.Append(p, records1("x"), &s) {
+		t.Fatalf("acknowledged by one of two: %v", s.Err)
+	}
+	a.Finish()
+	change := records.NewPartitionChangeRecord()
+	change.TopicID, change.PartitionID, change.ISR = tr.TopicID, 0, []int32{1}
+	dirs := records.NewBrokerRegistrationChangeRecord()
+	dirs.Version, dirs.BrokerID, dirs.BrokerEpoch, dirs.LogDirs = 2, 2, 2, []kafka.UUID{{3: 3, 15: 201}}
+	k.apply(change, dirs)
+	if len(r.appends) != 1 || s.Err != nil {
+		t.Fatalf("%d appends are done, high watermark %d, %v", len(r.appends), p.Log().HighWatermark(), s.Err)
 	}
 }

@@ -3,7 +3,6 @@ package replica
 import (
 	"slices"
 
-	"github.com/gregorhq/gregor/internal/isr"
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/log"
 )
@@ -133,7 +132,7 @@ func (p *Partition) DeleteRecords(offset int64, s *DeleteSlot) (done bool) {
 // lowReached says whether all live replicas start at or after what the slot asked
 // for. Caller holds mu and leads.
 func (p *Partition) lowReached(s *DeleteSlot) bool {
-	s.LowWatermark = p.leader.LowWatermark(p.view.Load().log.LogStartOffset(), p.m)
+	s.LowWatermark = p.leader.LowWatermark(p.view.Load().log.LogStartOffset(), p)
 	return s.LowWatermark >= s.required
 }
 
@@ -190,5 +189,3 @@ func (p *Partition) ISR() (s ISR, ok bool) {
 		HighWatermark: p.leader.HighWatermark(), UnderMinISR: p.leader.UnderMinISR(),
 	}, true
 }
-
-var _ isr.Brokers = (*Manager)(nil)

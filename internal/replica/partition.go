@@ -127,7 +127,7 @@ func (p *Partition) lead(a isr.Assignment, cfg *topicConfig, w *wakes) error {
 		l = isr.NewLeader(p.m.nodeID, end, old.log.HighWatermark(), cfg.MinInsyncReplicas, p.m.maxLagMs.Load())
 		p.flushed, p.flushTarget = end, end
 	}
-	applied, rose := l.Update(a, end, p.m.nowMs(), p.m)
+	applied, rose := l.Update(a, end, p.m.nowMs(), p)
 	if !applied {
 		return nil
 	}
@@ -196,7 +196,7 @@ func (p *Partition) setLimits(w *wakes) {
 	if p.leader == nil {
 		return
 	}
-	if p.leader.SetLimits(p.view.Load().cfg.MinInsyncReplicas, p.m.maxLagMs.Load(), p.m.nowMs(), p.m) {
+	if p.leader.SetLimits(p.view.Load().cfg.MinInsyncReplicas, p.m.maxLagMs.Load(), p.m.nowMs(), p) {
 		p.advanced(w)
 	}
 }
