@@ -333,7 +333,7 @@ func (w *world) assignRequest(id int32, epoch int64, a args) kmsg.Request {
 		t.Partitions = append(t.Partitions, kmsg.AssignReplicasToDirsRequestDirectoryTopicPartition{Partition: index})
 	}
 	dir := kmsg.NewAssignReplicasToDirsRequestDirectory()
-	dir.ID, dir.Topics = uuid(a.pairs["dir"]), append(dir.Topics, t)
+	dir.ID, dir.Topics = dirID(a.pairs["dir"]), append(dir.Topics, t)
 	req.Directories = append(req.Directories, dir)
 	return req
 }
@@ -351,4 +351,12 @@ func (w *world) reassignRequest(a args) kmsg.Request {
 	t.Topic, t.Partitions = a.words[0], append(t.Partitions, p)
 	req.Topics = append(req.Topics, t)
 	return req
+}
+
+// dirID is the id of a directory; "lost" is the one of replicas that are nowhere.
+func dirID(s string) kafka.UUID {
+	if s == "lost" {
+		return metadata.DirLost
+	}
+	return uuid(s)
 }

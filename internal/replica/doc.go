@@ -23,7 +23,9 @@
 // AlterPartition while there is something to send; one for each ISR tick, while a
 // follower lags; one a partition with a flush under way (flush.messages), which ends when
 // nobody waits for a flush any more; one for each log directory that fails, which takes
-// its partitions offline. Manager.Close waits for all of them.
+// its partitions offline; one that sends AssignReplicasToDirs, and up to
+// num.replica.alter.log.dirs.threads that move replicas between directories
+// (docs/architecture/directories.md), while there is something to do. Manager.Close waits for all of them.
 //
 // A fetcher's fields belong to its goroutine, but for its inbox.
 //
