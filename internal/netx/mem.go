@@ -114,6 +114,36 @@ func (m *Mem) Kill(host string) {
 	m.resetIf(func(c *memConn) bool { return c.local.host == host || c.remote.host == host })
 }
 
+// Exit ends a host's process as its kernel does: the listeners close, what the process had written is still delivered,
+// and only then its peers find the connections gone. Kill is the death of the machine.
+func (m *Mem) Exit(host string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, l := range m.listeners {
+		if l.addr.host == host {
+			l.close()
+		}
+	}
+	for c := range m.conns {
+		if c.local.host == host {
+			m.leave(c.out, c.in)
+		}
+		if c.remote.host == host {
+			m.leave(c.in, c.out)
+		}
+	}
+}
+
+// leave ends the process's side of a connection: out is what it sent, in what it was sent. Caller holds mu.
+func (m *Mem) leave(out, in *stream) {
+	if !out.ended {
+		out.ended = true
+		out.endAt = out.arrival(m.clock.Now())
+	}
+	in.err, in.chunks, in.size, in.dropped = errReset, nil, 0, true
+	in.changed.Broadcast()
+}
+
 func (m *Mem) resetIf(match func(*memConn) bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -151,6 +151,33 @@ func TestMemResetAndKill(t *testing.T) {
 	}
 }
 
+// What a process wrote before it died arrives, also over a link that is cut meanwhile; then the connection is at its end.
+func TestMemExitDeliversWhatWasWritten(t *testing.T) {
+	_, m := newTestMem()
+	a, b := memPair(t, m)
+	b.Write([]byte("last words"))
+	m.Cut("b", "a")
+	m.Exit("b")
+	if _, err := b.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the dead process read: %v", err)
+	}
+	if _, err := b.Write([]byte("x")); err == nil {
+		t.Error("the dead process wrote")
+	}
+	m.Heal("b", "a")
+	expect(t, a, "last words")
+	if _, err := a.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("behind the end: %v", err)
+	}
+	if _, err := a.Write([]byte("x")); err == nil {
+		t.Error("a write to the dead process succeeded")
+	}
+	a.Close()
+	if len(m.conns) != 0 {
+		t.Fatalf("%d connections are left", len(m.conns))
+	}
+}
+
 func TestMemDialWaitsForCut(t *testing.T) {
 	_, m := newTestMem()
 	if _, err := m.Host("b").Listen(context.Background(), "tcp", ":1"); err != nil {

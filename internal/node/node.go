@@ -139,6 +139,10 @@ func (n *Node) abandon() {
 	}
 }
 
+// Log is the log of a partition on this node, nil when it has none: for those who
+// compare what replicas hold.
+func (n *Node) Log(tp kafka.TopicPartition) *log.Log { return n.logs.Get(tp) }
+
 // Start runs the node and returns once it is ready: clients of a broker can connect
 // and find its partitions led.
 func (n *Node) Start(ctx context.Context) error {

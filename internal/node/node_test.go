@@ -46,7 +46,9 @@ type machine struct {
 	fsys vfs.FS
 	net  netx.Net
 	log  *lines
-	cfg  *config.Broker
+	// props are what cfg was made of.
+	props map[string]string
+	cfg   *config.Broker
 }
 
 func newMachine(t *testing.T, overrides map[string]string) *machine {
@@ -64,7 +66,7 @@ func newMachine(t *testing.T, overrides map[string]string) *machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &machine{t: t, fsys: vfs.NewMem(), net: netx.NewMem(clock.Real()), log: &lines{}, cfg: cfg}
+	return &machine{t: t, fsys: vfs.NewMem(), net: netx.NewMem(clock.Real()), log: &lines{}, props: props, cfg: cfg}
 }
 
 func (m *machine) format() {
@@ -112,6 +114,24 @@ func (m *machine) client() *kgo.Client {
 	}
 	m.t.Cleanup(cl.Close)
 	return cl
+}
+
+// The metadata log may have a directory that holds nothing else; a dynamic quorum knows
+// its voters by the ids of these directories.
+func TestDynamicVoterWithADirectoryForItsMetadata(t *testing.T) {
+	m := newMachine(t, map[string]string{"metadata.log.dir": "/meta", "controller.quorum.bootstrap.servers": "localhost:9093"})
+	delete(m.props, "controller.quorum.voters")
+	var err error
+	if m.cfg, _, err = config.Load(m.props); err != nil {
+		t.Fatal(err)
+	}
+	o := storage.FormatOptions{NodeID: 1, ClusterID: "5L6g3nShT-eMCtK--X86sw", Directories: []string{"/data", "/meta"}, MetadataLogDir: "/meta",
+		ControllerListenerName: "CONTROLLER", Now: time.UnixMilli(1), DynamicQuorum: true,
+		InitialControllers: storage.NewVoterSet(storage.NewVoter(1, kafka.NewUUID(), "CONTROLLER", "localhost", 9093))}
+	if _, err := storage.Format(m.fsys, o); err != nil {
+		t.Fatal(err)
+	}
+	m.stop(m.start())
 }
 
 func TestStartServeStopRestart(t *testing.T) {
