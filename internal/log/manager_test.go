@@ -187,6 +187,10 @@ func TestOneDirectoryFails(t *testing.T) {
 	if _, err := r.m.Create(kafka.TopicPartition{Topic: "u", Partition: 0}, kafka.TopicID{2}, ids[0].ID, r.cfg); !errors.Is(err, kafka.KafkaStorageError) {
 		t.Fatalf("create in the failed directory: %v", err)
 	}
+	// The directory that failed may be the one of this id.
+	if _, err := r.m.Create(kafka.TopicPartition{Topic: "u", Partition: 1}, kafka.TopicID{2}, kafka.UUID{77}, r.cfg); !errors.Is(err, kafka.KafkaStorageError) {
+		t.Fatalf("create in an unknown directory while one is offline: %v", err)
+	}
 	if l, err := r.m.Create(kafka.TopicPartition{Topic: "u", Partition: 0}, kafka.TopicID{2}, kafka.ZeroUUID, r.cfg); err != nil || l.dir.path != "/b" {
 		t.Fatalf("create anywhere: %v", err)
 	}
@@ -198,6 +202,18 @@ func TestOneDirectoryFails(t *testing.T) {
 			t.Errorf("%s: marker %v, want %v", dir, got, want)
 		}
 	}
+}
+
+// A disk that was replaced has a directory of another id; its replicas begin anew there.
+func TestReplicaOfAReplacedDirectoryBeginsAnew(t *testing.T) {
+	r := newRig(t, vfs.NewMem())
+	r.dirs = []string{"/a", "/b"}
+	r.open()
+	l, err := r.m.Create(kafka.TopicPartition{Topic: "t", Partition: 0}, kafka.TopicID{1}, kafka.UUID{77}, r.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.mustAppend(l, 1, "a")
 }
 
 // TestRecreatedTopicHasNothingOfTheOld deletes and creates one name again and again,
