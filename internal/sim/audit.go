@@ -3,45 +3,125 @@ package sim
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/metadata"
 	"github.com/gregorhq/gregor/internal/vfs"
 )
 
-// audit ends all nodes, once no transaction can be open any more, and compares what is
-// on their disks: every replica of a partition must hold the same bytes.
+// settling is how long replicas may take to become equal once nobody writes any more.
+const settling = time.Minute
+
+// audit compares what the replicas of every partition hold, once no transaction can be
+// open any more: the batches, the epochs, the producers.
 func (r *run) audit() []string {
-	var faults []string
-	time.Sleep(time.Minute)
+	var img *metadata.Image
+	var ledgers, faults []string
+	for end := time.Now().Add(settling); ; time.Sleep(250 * time.Millisecond) {
+		img, ledgers = r.readLedgers()
+		if faults = r.compare(img); len(faults) == 0 || time.Now().After(end) {
+			break
+		}
+	}
+	faults = append(ledgers, faults...)
+	if err := r.alive(); err != nil {
+		faults = append(faults, err.Error())
+	}
 	for _, h := range r.c.hosts {
 		h.kill(r.rng, vfs.ProcessKill)
 	}
-	first := map[string]*host{}
-	for _, h := range r.c.hosts {
-		entries, err := h.disk.ReadDir("/data")
-		if err != nil {
-			return append(faults, err.Error())
-		}
-		for _, e := range entries {
-			if !e.IsDir() || strings.HasPrefix(e.Name(), "__cluster_metadata") {
-				continue
+	return faults
+}
+
+// compare holds the replicas of every partition against the first.
+func (r *run) compare(img *metadata.Image) []string {
+	var faults []string
+	for _, t := range img.SortedTopics() {
+		for i, p := range t.Partitions() {
+			dir := path.Join(dataDir, fmt.Sprintf("%s-%d", t.Name, i))
+			first := r.c.hosts[p.Replicas[0]-1]
+			if t.Name == topicName {
+				if err := gapless(first, dir); err != nil {
+					faults = append(faults, err.Error())
+				}
 			}
-			name := e.Name()
-			if first[name] == nil {
-				first[name] = h
-				continue
-			}
-			if err := sameLog(first[name], h, path.Join("/data", name)); err != nil {
-				faults = append(faults, err.Error())
+			for _, id := range p.Replicas[1:] {
+				h := r.c.hosts[id-1]
+				err := sameLog(first, h, dir)
+				if err == nil {
+					err = sameProducers(first, h, kafka.TopicPartition{Topic: t.Name, Partition: i})
+				}
+				if err != nil {
+					faults = append(faults, err.Error())
+				}
 			}
 		}
 	}
 	return faults
 }
+
+// gapless says that every offset from the first on is there.
+func gapless(h *host, dir string) error {
+	data, err := batches(h.disk, dir)
+	if err != nil {
+		return err
+	}
+	next := int64(-1)
+	for len(data) >= batchHeader {
+		base := int64(binary.BigEndian.Uint64(data))
+		if next >= 0 && base != next {
+			return fmt.Errorf("gap: %s on %s goes on at offset %d behind %d", path.Base(dir), h.name, base, next-1)
+		}
+		next = base + int64(binary.BigEndian.Uint32(data[23:])) + 1
+		data = data[min(12+int(binary.BigEndian.Uint32(data[8:])), len(data)):]
+	}
+	return nil
+}
+
+// sameProducers compares what two running replicas know of the producers of a partition.
+func sameProducers(a, b *host, tp kafka.TopicPartition) error {
+	x, err := producers(a, tp)
+	if err != nil {
+		return err
+	}
+	y, err := producers(b, tp)
+	if err != nil {
+		return err
+	}
+	if !slices.Equal(x, y) {
+		return fmt.Errorf("producers differ: %s on %s knows %q, on %s %q", tp, a.name, x, b.name, y)
+	}
+	return nil
+}
+
+func producers(h *host, tp kafka.TopicPartition) ([]string, error) {
+	if h.run == nil {
+		return nil, fmt.Errorf("%s does not run", h.name)
+	}
+	l := h.run.node.Log(tp)
+	if l == nil {
+		return nil, fmt.Errorf("%s has no %s", h.name, tp)
+	}
+	all, err := l.ActiveProducers()
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, e := range all {
+		out = append(out, fmt.Sprintf("%d epoch %d sequence %d at %d, open from %d", e.ProducerID, e.Epoch, e.LastSequence, e.LastOffset, e.CurrentTxnFirstOffset))
+	}
+	return out, nil
+}
+
+// batchHeader is the size of a batch's header.
+const batchHeader = 61
 
 // sameLog compares a partition on two disks: the batches, whatever their division into
 // segments, and the start of every leader epoch.
@@ -79,6 +159,9 @@ func sameLog(a, b *host, dir string) error {
 // any, which followers hear of with the first record.
 func epochs(disk *vfs.Mem, dir string, end int64) ([]string, error) {
 	data, err := vfs.ReadFile(disk, path.Join(dir, "leader-epoch-checkpoint"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // the partition never had a leader here
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +184,7 @@ func epochs(disk *vfs.Mem, dir string, end int64) ([]string, error) {
 // logEnd is one past the last offset of a run of batches.
 func logEnd(b []byte) int64 {
 	end := int64(0)
-	for len(b) >= 61 {
+	for len(b) >= batchHeader {
 		size := 12 + int(binary.BigEndian.Uint32(b[8:]))
 		end = int64(binary.BigEndian.Uint64(b)) + int64(binary.BigEndian.Uint32(b[23:])) + 1
 		b = b[min(size, len(b)):]

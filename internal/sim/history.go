@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 )
@@ -46,11 +47,24 @@ type history struct {
 	faults  []string         // what must not happen and did
 	commits map[string]*commits
 	marks   map[string]*marks
+	doubts  []doubt
+	leaders map[string]int32  // who was heard of last to lead a partition
+	led     map[string]int32  // who led a partition in an epoch
+	owners  map[string]string // which member read a partition in a generation
 }
 
 // commits is the history of one committed offset.
 type commits struct {
 	acked, tried int64
+}
+
+// doubt is a high watermark that was answered below what had been acknowledged. It is
+// wrong if the leader of that epoch, or one before, had acknowledged it; the epoch of the
+// record, which tells, is known in the end.
+type doubt struct {
+	acked place
+	epoch int32
+	high  int64
 }
 
 // marks are how far a partition was seen to go.
@@ -61,7 +75,8 @@ type marks struct {
 }
 
 func newHistory() *history {
-	return &history{sent: map[string]*written{}, held: map[place]string{}, early: map[string]place{}, commits: map[string]*commits{}, marks: map[string]*marks{}}
+	return &history{sent: map[string]*written{}, held: map[place]string{}, early: map[string]place{}, commits: map[string]*commits{}, marks: map[string]*marks{},
+		leaders: map[string]int32{}, led: map[string]int32{}, owners: map[string]string{}}
 }
 
 // mark is the marks of a partition. Caller holds mu.
@@ -95,8 +110,11 @@ func (h *history) watermarks(topic string, partition, epoch int32, high, stable 
 		return
 	}
 	m.epoch = max(m.epoch, epoch)
-	if high >= 0 && (high < before.high || high < before.acked) {
-		h.faultf("high watermark going back: %s-%d is at %d; it was at %d, and acknowledged up to %d", topic, partition, high, before.high, before.acked)
+	if high >= 0 && high < before.high {
+		h.faultf("high watermark going back: %s-%d is at %d; it was at %d", topic, partition, high, before.high)
+	}
+	if high >= 0 && high < before.acked {
+		h.doubts = append(h.doubts, doubt{place{topic, partition, before.acked - 1}, epoch, high})
 	}
 	if stable >= 0 && stable < before.stable {
 		h.faultf("last stable offset going back: %s-%d is at %d; it was at %d", topic, partition, stable, before.stable)
@@ -186,10 +204,57 @@ func (h *history) fetched(key string, offset int64) {
 	}
 }
 
+// committed is what was acknowledged, 0 for nothing.
+func (h *history) committed(key string) int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if c := h.commits[key]; c != nil {
+		return max(c.acked, 0)
+	}
+	return 0
+}
+
+// leads notes what a client was told of the leader of a partition.
+func (h *history) leads(partition string, epoch, leader int32) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.leaders[partition] = leader
+	if leader < 0 || epoch < 0 {
+		return
+	}
+	key := fmt.Sprintf("%s in epoch %d", partition, epoch)
+	if old, ok := h.led[key]; ok && old != leader {
+		h.faultf("two leaders in an epoch: %s is led by %d, and was by %d", key, leader, old)
+	}
+	h.led[key] = leader
+}
+
+// leader is one of those that lead something, by any number.
+func (h *history) leader(n int) int32 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.leaders) == 0 {
+		return -1
+	}
+	keys := slices.Sorted(maps.Keys(h.leaders))
+	return h.leaders[keys[n%len(keys)]]
+}
+
+// owns notes that a member read a partition in a generation.
+func (h *history) owns(what, member string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if old, ok := h.owners[what]; ok && old != member {
+		h.faultf("two owners: %s is read by %s and by %s", what, old, member)
+	}
+	h.owners[what] = member
+}
+
 // final is what lies in the partitions at the end, in the order of offsets: all
 // records, and those that read_committed shows.
 type final struct {
 	all, committed map[string][]place
+	epochs         map[place]int32 // the leader epoch of every record
 }
 
 // check compares what writers were told with what is there.
@@ -235,6 +300,16 @@ func (h *history) check(f final) []string {
 			h.faultf("reordered: %q lies at %d, behind %q at %d", before.value, f.all[before.value][0].offset, w.value, all[0].offset)
 		}
 		last[l] = w
+	}
+	for _, d := range h.doubts {
+		if e, ok := f.epochs[d.acked]; ok && e <= d.epoch {
+			h.faultf("high watermark going back: %s-%d is at %d in epoch %d; offset %d was acknowledged in epoch %d", d.acked.topic, d.acked.partition, d.high, d.epoch, d.acked.offset, e)
+		}
+	}
+	for p, value := range h.held {
+		if !slices.Contains(f.all[value], p) {
+			h.faultf("vanished: %q was read at %s-%d@%d and is not there in the end", value, p.topic, p.partition, p.offset)
+		}
 	}
 	keys := make([]string, 0, len(whole))
 	for k := range whole {

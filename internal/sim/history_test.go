@@ -41,10 +41,14 @@ var bad = []struct {
 	{"inconsistent offset", func(h *history, f final) {
 		h.send(&written{value: "a"})
 		h.send(&written{value: "b"})
+		f.all["a"] = []place{{"t", 0, 1}}
 		h.see(place{"t", 0, 1}, "a")
 		h.see(place{"t", 0, 1}, "b")
 	}},
-	{"invented", func(h *history, f final) { h.see(place{"t", 0, 1}, "a") }},
+	{"invented", func(h *history, f final) {
+		f.all["a"] = []place{{"t", 0, 1}}
+		h.see(place{"t", 0, 1}, "a")
+	}},
 	{"high watermark going back", func(h *history, f final) {
 		h.watermarks("t", 0, 3, 5, -1, marks{})
 		h.watermarks("t", 0, 3, 4, -1, h.lower()["t-0"])
@@ -53,7 +57,20 @@ var bad = []struct {
 		h.settle(h.send(&written{value: "a", writer: "w", topic: "t"}), acknowledged, 3)
 		f.all["a"] = []place{{"t", 0, 3}}
 		f.committed["a"] = f.all["a"]
+		f.epochs[place{"t", 0, 3}] = 3
 		h.watermarks("t", 0, 3, 3, -1, h.lower()["t-0"])
+	}},
+	{"vanished", func(h *history, f final) {
+		h.send(&written{value: "a", writer: "w"})
+		h.see(place{"t", 0, 4}, "a")
+	}},
+	{"two leaders in an epoch", func(h *history, f final) {
+		h.leads("t-0", 3, 1)
+		h.leads("t-0", 3, 2)
+	}},
+	{"two owners", func(h *history, f final) {
+		h.owns("t-0 of generation 4", "m")
+		h.owns("t-0 of generation 4", "n")
 	}},
 	{"read too early", func(h *history, f final) {
 		h.send(&written{value: "a", writer: "w"})
@@ -77,7 +94,7 @@ var bad = []struct {
 
 func TestChecksSeeEveryAnomaly(t *testing.T) {
 	for _, b := range bad {
-		h, f := newHistory(), final{all: map[string][]place{}, committed: map[string][]place{}}
+		h, f := newHistory(), final{all: map[string][]place{}, committed: map[string][]place{}, epochs: map[place]int32{}}
 		b.make(h, f)
 		if got := h.check(f); len(got) != 1 || !strings.Contains(got[0], b.word) {
 			t.Errorf("%s: got %q", b.word, got)
@@ -86,7 +103,7 @@ func TestChecksSeeEveryAnomaly(t *testing.T) {
 }
 
 func TestChecksPassAGoodHistory(t *testing.T) {
-	h, f := newHistory(), final{all: map[string][]place{}, committed: map[string][]place{}}
+	h, f := newHistory(), final{all: map[string][]place{}, committed: map[string][]place{}, epochs: map[place]int32{}}
 	for i, v := range []string{"a", "b", "c"} {
 		w := h.send(&written{value: v, writer: "w", topic: "t"})
 		p := []place{{"t", 0, int64(i)}}

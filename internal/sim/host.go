@@ -11,24 +11,33 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gregorhq/gregor/internal/clock"
 	"github.com/gregorhq/gregor/internal/config"
+	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/netx"
 	"github.com/gregorhq/gregor/internal/node"
 	"github.com/gregorhq/gregor/internal/storage"
 	"github.com/gregorhq/gregor/internal/vfs"
 )
 
+// The directories of every host. The metadata log has one of its own, so that the other
+// can be lost alone.
+const (
+	dataDir = "/data"
+	metaDir = "/meta"
+)
+
 // host is a machine with at most one node running on it. Everything but the reaper
 // belongs to the goroutine that runs the schedule.
 type host struct {
-	c    *Cluster
-	id   int
-	name string
-	cfg  *config.Broker
-	disk *vfs.Mem
-	run  *process // nil while the node is down
-	// paused says that the host's links are cut, all of them.
+	c      *Cluster
+	id     int
+	name   string
+	cfg    *config.Broker
+	format storage.FormatOptions
+	disk   *vfs.Mem
+	clock  *wallClock
+	run    *process // nil while the node is down
+	// paused says that the host's links are cut, all of them or those to other nodes.
 	paused bool
 	starts int
 }
@@ -48,7 +57,7 @@ func (h *host) start() error {
 	log := h.c.log.With("host", h.name, "start", h.starts)
 	p := &process{net: &tether{Net: h.c.net.Host(h.name)}, started: make(chan struct{})}
 	var err error
-	p.node, err = node.Open(context.Background(), h.cfg, node.Deps{FS: h.disk, Net: p.net, Clock: clock.Real(), Logger: log})
+	p.node, err = node.Open(context.Background(), h.cfg, node.Deps{FS: h.disk, Net: p.net, Clock: h.clock, Logger: log})
 	if err != nil {
 		return fmt.Errorf("opening %s: %w", h.name, err)
 	}
@@ -61,15 +70,40 @@ func (h *host) start() error {
 }
 
 // kill ends the node as kill -9 does, or with loss of what its disk had not synced.
+// Usually what it had sent still arrives; sometimes it is lost with the machine.
 func (h *host) kill(rng *rand.Rand, mode vfs.CrashMode) {
 	p := h.run
 	h.run = nil
 	// The network goes first: what the process still writes may be on the disk or not,
 	// but nobody hears of it. The other way round it would acknowledge what is lost.
 	p.net.cut.Store(true)
-	h.c.net.Kill(h.name)
+	if rng.Intn(3) > 0 {
+		h.c.net.Exit(h.name)
+	} else {
+		h.c.net.Kill(h.name)
+	}
 	h.disk = h.disk.Crash(rng, mode)
 	h.c.reap(p)
+}
+
+// wipe replaces the directory of the data by a new one. Of a host that is no voter the
+// copy of the metadata goes too; a voter whose disk is gone is another voter.
+func (h *host) wipe() error {
+	dirs := []string{dataDir}
+	if !h.votes() {
+		dirs = append(dirs, metaDir)
+	}
+	for _, d := range dirs {
+		if err := h.disk.RemoveAll(d); err != nil {
+			return err
+		}
+	}
+	_, err := storage.Format(h.disk, h.format)
+	return err
+}
+
+func (h *host) votes() bool {
+	return len(h.cfg.ProcessRoles) == 2 || h.id > h.c.brokers
 }
 
 // stop asks the node to end as SIGTERM does and returns at once; the channel is closed
@@ -88,6 +122,19 @@ func (h *host) stop(limit time.Duration) <-chan struct{} {
 		h.c.net.Kill(h.name)
 	}()
 	return done
+}
+
+// settled says that the node runs and that the cluster knows this incarnation of it.
+func (h *host) settled() bool {
+	if h.run == nil {
+		return false
+	}
+	select {
+	case <-h.run.started:
+		return true
+	default:
+		return false
+	}
 }
 
 // failed is why the node stopped by itself, nil while it runs.
@@ -138,9 +185,11 @@ func (t *tether) Dial(ctx context.Context, network, addr string) (net.Conn, erro
 	return conn, err
 }
 
-// Options of a cluster.
+// Options of a cluster: nodes with both roles, brokers beside them, and controllers.
 type Options struct {
-	Nodes int
+	Combined, Brokers, Controllers int
+	// Dynamic says that voters may come and go (KIP-853).
+	Dynamic bool
 	// Properties are keys of server.properties of every node.
 	Properties map[string]string
 	Logger     *slog.Logger
@@ -148,48 +197,78 @@ type Options struct {
 
 // Cluster is a set of hosts on one network.
 type Cluster struct {
-	net   *netx.Mem
-	log   *slog.Logger
-	hosts []*host
-	dead  sync.WaitGroup
+	net     *netx.Mem
+	log     *slog.Logger
+	hosts   []*host
+	brokers int // the first so many hosts are brokers
+	voters  storage.VoterSet
+	dead    sync.WaitGroup
 }
 
 const clusterID = "5L6g3nShT-eMCtK--X86sw"
 
-// New formats the disks of a cluster of combined nodes. Nothing runs yet.
+// New formats the disks of a cluster. Nothing runs yet.
 func New(o Options) (*Cluster, error) {
-	c := &Cluster{net: netx.NewMem(clock.Real()), log: o.Logger}
-	voters := ""
-	for i := 1; i <= o.Nodes; i++ {
-		if i > 1 {
-			voters += ","
+	c := &Cluster{net: netx.NewMem(newWallClock()), log: o.Logger, brokers: o.Combined + o.Brokers}
+	static, bootstrap := "", ""
+	for i := 1; i <= c.brokers+o.Controllers; i++ {
+		if i > o.Combined && i <= c.brokers {
+			continue
 		}
-		voters += fmt.Sprintf("%d@n%d:9093", i, i)
+		sep := ","
+		if static == "" {
+			sep = ""
+		}
+		static += fmt.Sprintf("%s%d@n%d:9093", sep, i, i)
+		bootstrap += fmt.Sprintf("%sn%d:9093", sep, i)
+		c.voters = append(c.voters, storage.Voter{ID: kafka.NodeID(i), DirectoryID: kafka.NewUUID(), MaxKRaftVersion: 1,
+			Endpoints: []storage.Endpoint{{Listener: "CONTROLLER", Host: fmt.Sprintf("n%d", i), Port: 9093}}})
 	}
-	for i := 1; i <= o.Nodes; i++ {
-		h := &host{c: c, id: i, name: fmt.Sprintf("n%d", i), disk: vfs.NewMem()}
-		props := map[string]string{
-			"process.roles": "broker,controller", "node.id": fmt.Sprint(i),
-			"listeners":                 fmt.Sprintf("PLAINTEXT://n%d:9092,CONTROLLER://n%d:9093", i, i),
-			"controller.listener.names": "CONTROLLER", "controller.quorum.voters": voters,
-			"log.dirs": "/data",
+	for i := 1; i <= c.brokers+o.Controllers; i++ {
+		props := map[string]string{"node.id": fmt.Sprint(i), "controller.listener.names": "CONTROLLER", "log.dirs": dataDir, "metadata.log.dir": metaDir}
+		if o.Dynamic {
+			props["controller.quorum.bootstrap.servers"] = bootstrap
+		} else {
+			props["controller.quorum.voters"] = static
+		}
+		clients, controller := fmt.Sprintf("PLAINTEXT://n%d:9092", i), fmt.Sprintf("CONTROLLER://n%d:9093", i)
+		switch {
+		case i <= o.Combined:
+			props["process.roles"], props["listeners"] = "broker,controller", clients+","+controller
+		case i <= c.brokers:
+			props["process.roles"], props["listeners"] = "broker", clients
+		default:
+			props["process.roles"], props["listeners"] = "controller", controller
 		}
 		for k, v := range o.Properties {
 			props[k] = v
 		}
-		var err error
-		if h.cfg, _, err = config.Load(props); err != nil {
+		if err := c.add(i, props, o.Dynamic); err != nil {
 			return nil, err
 		}
-		if _, err = storage.Format(h.disk, storage.FormatOptions{
-			NodeID: h.cfg.NodeID, ClusterID: clusterID, Directories: h.cfg.LogDirs, MetadataLogDir: h.cfg.MetadataLogDir,
-			ControllerListenerName: "CONTROLLER", Now: time.Now(),
-		}); err != nil {
-			return nil, err
-		}
-		c.hosts = append(c.hosts, h)
 	}
 	return c, nil
+}
+
+// add formats the disk of one more host.
+func (c *Cluster) add(id int, props map[string]string, dynamic bool) error {
+	h := &host{c: c, id: id, name: fmt.Sprintf("n%d", id), disk: vfs.NewMem(), clock: newWallClock()}
+	var err error
+	if h.cfg, _, err = config.Load(props); err != nil {
+		return err
+	}
+	h.format = storage.FormatOptions{
+		NodeID: h.cfg.NodeID, ClusterID: clusterID, Directories: []string{dataDir, metaDir}, MetadataLogDir: metaDir,
+		ControllerListenerName: "CONTROLLER", Now: time.Now(), IgnoreFormatted: true, DynamicQuorum: dynamic,
+	}
+	if dynamic {
+		h.format.InitialControllers = c.voters
+	}
+	if _, err = storage.Format(h.disk, h.format); err != nil {
+		return err
+	}
+	c.hosts = append(c.hosts, h)
+	return nil
 }
 
 // reap ends what is left of a killed process, beside the schedule.
@@ -197,9 +276,7 @@ func (c *Cluster) reap(p *process) {
 	c.dead.Add(1)
 	go func() {
 		defer c.dead.Done()
-		ctx, cancel := context.WithCancel(context.Background())
-		cancel()
-		_ = p.node.Close(ctx) // it was killed: whatever it says does not count
+		p.node.Abort()
 		<-p.started
 	}()
 }
@@ -207,7 +284,7 @@ func (c *Cluster) reap(p *process) {
 // seeds are the addresses that clients begin with.
 func (c *Cluster) seeds() []string {
 	var out []string
-	for _, h := range c.hosts {
+	for _, h := range c.hosts[:c.brokers] {
 		out = append(out, h.name+":9092")
 	}
 	return out

@@ -8,6 +8,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 func (cl *client) commitOffset(ctx context.Context, kc *kgo.Client, n int64) error {
@@ -65,43 +66,74 @@ func (cl *client) follow(isolation kgo.IsolationLevel, see func(place, string)) 
 	return nil
 }
 
-// watch asks leaders for their watermarks.
+// watch asks who leads, and the leaders for their watermarks.
 func (cl *client) watch() error {
 	kc, err := cl.connect()
 	if err != nil {
 		return err
 	}
 	defer kc.Close()
-	adm := kadm.NewClient(kc)
-	ask := func(list func(context.Context, ...string) (kadm.ListedOffsets, error), note func(o kadm.ListedOffset, before marks)) {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		before := cl.h.lower()
-		ends, err := list(ctx, cl.topic)
-		if err != nil {
-			return
-		}
-		ends.Each(func(o kadm.ListedOffset) {
-			if o.Err == nil {
-				note(o, before[fmt.Sprintf("%s-%d", cl.topic, o.Partition)])
-			}
-		})
-	}
 	for !cl.done() {
-		ask(adm.ListEndOffsets, func(o kadm.ListedOffset, before marks) {
-			cl.h.watermarks(cl.topic, o.Partition, o.LeaderEpoch, o.Offset, -1, before)
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		cl.askLeaders(ctx, kc)
+		cl.askEnds(ctx, kc, 0, func(p kmsg.ListOffsetsResponseTopicPartition, before marks) {
+			cl.h.watermarks(cl.topic, p.Partition, p.LeaderEpoch, p.Offset, -1, before)
 		})
-		ask(adm.ListCommittedOffsets, func(o kadm.ListedOffset, before marks) {
-			cl.h.watermarks(cl.topic, o.Partition, o.LeaderEpoch, -1, o.Offset, before)
+		cl.askEnds(ctx, kc, 1, func(p kmsg.ListOffsetsResponseTopicPartition, before marks) {
+			cl.h.watermarks(cl.topic, p.Partition, p.LeaderEpoch, -1, p.Offset, before)
 		})
-		cl.pause(300 * time.Millisecond)
+		cancel()
+		cl.pause(200 * time.Millisecond)
 	}
 	return nil
 }
 
+func (cl *client) askLeaders(ctx context.Context, kc *kgo.Client) {
+	resp, err := kmsg.NewPtrMetadataRequest().RequestWith(ctx, kc)
+	if err != nil {
+		return
+	}
+	cl.h.leads("the quorum", -1, resp.ControllerID)
+	for _, t := range resp.Topics {
+		for _, p := range t.Partitions {
+			if t.Topic != nil && *t.Topic != shortLived {
+				cl.h.leads(fmt.Sprintf("%s-%d", *t.Topic, p.Partition), p.LeaderEpoch, p.Leader)
+			}
+		}
+	}
+}
+
+// askEnds lists the ends of all partitions at an isolation level.
+func (cl *client) askEnds(ctx context.Context, kc *kgo.Client, isolation int8, note func(p kmsg.ListOffsetsResponseTopicPartition, before marks)) {
+	before := cl.h.lower()
+	req := kmsg.NewPtrListOffsetsRequest()
+	req.ReplicaID, req.IsolationLevel = -1, isolation
+	t := kmsg.NewListOffsetsRequestTopic()
+	t.Topic = cl.topic
+	for i := range cl.parts {
+		p := kmsg.NewListOffsetsRequestTopicPartition()
+		p.Partition, p.CurrentLeaderEpoch, p.Timestamp = i, -1, -1
+		t.Partitions = append(t.Partitions, p)
+	}
+	req.Topics = append(req.Topics, t)
+	for _, shard := range kc.RequestSharded(ctx, req) {
+		resp, ok := shard.Resp.(*kmsg.ListOffsetsResponse)
+		if shard.Err != nil || !ok {
+			continue
+		}
+		for _, t := range resp.Topics {
+			for _, p := range t.Partitions {
+				if p.ErrorCode == 0 {
+					note(p, before[fmt.Sprintf("%s-%d", t.Topic, p.Partition)])
+				}
+			}
+		}
+	}
+}
+
 // readAll reads every partition from its start to the end that it has when the read
-// begins.
-func (cl *client) readAll(ctx context.Context, committed bool) (map[string][]place, error) {
+// begins. epochs, unless it is nil, gets the leader epochs of the records.
+func (cl *client) readAll(ctx context.Context, committed bool, epochs map[place]int32) (map[string][]place, error) {
 	isolation := kgo.ReadUncommitted()
 	if committed {
 		isolation = kgo.ReadCommitted()
@@ -143,6 +175,9 @@ func (cl *client) readAll(ctx context.Context, committed bool) (map[string][]pla
 			}
 			p := place{r.Topic, r.Partition, r.Offset}
 			cl.h.see(p, string(r.Value))
+			if epochs != nil {
+				epochs[p] = r.LeaderEpoch
+			}
 			out[string(r.Value)] = append(out[string(r.Value)], p)
 		})
 	}

@@ -5,22 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"math/rand"
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/gregorhq/gregor/internal/netx"
 )
-
-// Plan is what one run does.
-type Plan struct {
-	Options
-	Seed int64
-	// Storm is how long faults happen, Steps how far they lie apart at most.
-	Storm, Step time.Duration
-	Partitions  int32
-}
 
 // Report is what a run found. Faults is empty for a good run.
 type Report struct {
@@ -36,7 +29,7 @@ type Report struct {
 }
 
 // clientHosts are the machines of the clients.
-var clientHosts = []string{"c1", "c2", "c3", "c4", "c5", "c6", "c7"}
+var clientHosts = []string{"c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "c9", "c10"}
 
 const topicName = "t"
 
@@ -46,7 +39,7 @@ func Run(p Plan) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &run{plan: p, c: c, h: newHistory(), rng: rand.New(rand.NewSource(p.Seed)), stop: make(chan struct{}), failed: make(chan error, len(clientHosts))}
+	r := &run{plan: p, c: c, h: newHistory(), rng: rand.New(rand.NewSource(p.Seed)), stop: make(chan struct{}), failed: make(chan error, 1000)}
 	began := time.Now()
 	rep := &Report{}
 	err = r.all(rep)
@@ -92,7 +85,7 @@ func (r *run) release() {
 
 func (r *run) client(i int) *client {
 	return &client{c: r.c, h: r.h, name: clientHosts[i], net: r.c.net.Host(clientHosts[i]), rng: rand.New(rand.NewSource(r.plan.Seed*100 + int64(i))),
-		topic: topicName, parts: r.plan.Partitions, stopped: r.stop}
+		topic: topicName, parts: r.plan.Partitions, consumer: r.plan.Consumer, stopped: r.stop}
 }
 
 func (r *run) work(f func() error) {
@@ -114,25 +107,24 @@ func (r *run) all(rep *Report) error {
 	if err := r.createTopic(); err != nil {
 		return err
 	}
-	r.work(r.client(0).produce)
-	r.work(r.client(1).produce)
-	r.work(r.client(2).transact)
-	r.work(r.client(3).tail)
-	r.work(r.client(4).commit)
-	r.work(r.client(5).watch)
-	r.work(r.client(6).tailCommitted)
-	r.storm = newStorm(r.c, r.rng)
+	for i, f := range []func(*client) func() error{
+		func(cl *client) func() error { return cl.produce }, func(cl *client) func() error { return cl.produce },
+		func(cl *client) func() error { return cl.transact }, func(cl *client) func() error { return cl.tail },
+		func(cl *client) func() error { return cl.commit }, func(cl *client) func() error { return cl.watch },
+		func(cl *client) func() error { return cl.tailCommitted }, func(cl *client) func() error { return cl.member },
+		func(cl *client) func() error { return cl.member }, func(cl *client) func() error { return cl.recreate },
+	} {
+		r.work(f(r.client(i)))
+	}
+	r.storm = newStorm(r)
 	if err := r.weather(); err != nil {
 		return err
 	}
-	if err := r.storm.healDue(true); err != nil {
-		return err
-	}
-	if err := r.whole(); err != nil {
+	if err := r.calm(); err != nil {
 		return err
 	}
 	// The healed cluster works: something is acknowledged now.
-	time.Sleep(2 * time.Second)
+	time.Sleep(time.Second)
 	r.release()
 	select {
 	case err := <-r.failed:
@@ -141,7 +133,7 @@ func (r *run) all(rep *Report) error {
 	}
 	f, err := r.readAll()
 	if err != nil {
-		rep.Faults = append(rep.Faults, err.Error())
+		rep.Faults = append(append(rep.Faults, err.Error()), r.ledgers()...)
 		return nil
 	}
 	rep.Faults = append(rep.Faults, r.h.check(f)...)
@@ -152,18 +144,43 @@ func (r *run) all(rep *Report) error {
 // weather lets the storm blow for its time.
 func (r *run) weather() error {
 	for end := time.Now().Add(r.plan.Storm); time.Now().Before(end); {
-		time.Sleep(r.storm.between(time.Millisecond, r.plan.Step))
-		if err := r.storm.healDue(false); err != nil {
-			return err
-		}
-		for _, h := range r.c.hosts {
-			if err := h.failed(); err != nil {
+		for fault := time.Now().Add(magnitude(r.rng, r.plan.Gap)); time.Now().Before(fault); {
+			time.Sleep(time.Until(r.storm.next(fault)))
+			if err := r.storm.healDue(false); err != nil {
 				return err
 			}
 		}
-		r.storm.blow()
+		if err := r.alive(); err != nil {
+			return err
+		}
+		if err := r.storm.blow(); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// alive says that no node stopped by itself.
+func (r *run) alive() error {
+	for _, h := range r.c.hosts {
+		if err := h.failed(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// calm ends all faults and waits until the cluster is whole.
+func (r *run) calm() error {
+	for len(r.storm.undo) > 0 {
+		if err := r.storm.healDue(true); err != nil {
+			return err
+		}
+	}
+	if err := r.storm.restoreVoters(); err != nil {
+		return err
+	}
+	return r.whole()
 }
 
 func (r *run) admin() (*kadm.Client, error) {
@@ -180,17 +197,20 @@ func (r *run) createTopic() error {
 		return err
 	}
 	defer adm.Close()
+	configs := map[string]*string{}
+	if r.plan.SegmentBytes > 0 {
+		size := strconv.Itoa(r.plan.SegmentBytes)
+		configs["internal.segment.bytes"] = &size
+	}
 	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		t, cerr := adm.CreateTopic(ctx, r.plan.Partitions, int16(min(3, len(r.c.hosts))), nil, topicName)
+		t, cerr := adm.CreateTopic(ctx, r.plan.Partitions, int16(min(3, r.c.brokers)), configs, topicName)
 		cancel()
 		if err = errors.Join(cerr, t.Err); err == nil {
 			return nil
 		}
-		for _, h := range r.c.hosts {
-			if err := h.failed(); err != nil {
-				return err
-			}
+		if err := r.alive(); err != nil {
+			return err
 		}
 		if time.Now().After(end) {
 			return fmt.Errorf("creating the topic: %w", err)
@@ -207,10 +227,8 @@ func (r *run) whole() error {
 	defer adm.Close()
 	missing := ""
 	for end := time.Now().Add(5 * time.Minute); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
-		for _, h := range r.c.hosts {
-			if err := h.failed(); err != nil {
-				return err
-			}
+		if err := r.alive(); err != nil {
+			return err
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		ts, err := adm.ListTopicsWithInternal(ctx)
@@ -221,6 +239,9 @@ func (r *run) whole() error {
 		}
 		for _, t := range ts {
 			for _, p := range t.Partitions {
+				if topicName != t.Topic && t.Err != nil && errors.Is(t.Err, kerr.UnknownTopicOrPartition) {
+					continue
+				}
 				if t.Err != nil || p.Err != nil || p.Leader < 0 || len(p.ISR) != len(p.Replicas) {
 					missing += fmt.Sprintf(" %s-%d leader %d, in sync %v of %v;", p.Topic, p.Partition, p.Leader, p.ISR, p.Replicas)
 				}
@@ -236,11 +257,11 @@ func (r *run) whole() error {
 func (r *run) readAll() (final, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
-	var f final
+	f := final{epochs: map[place]int32{}}
 	var err error
 	// Transactions that were left open end by their timeout first.
-	if f.committed, err = r.client(0).readAll(ctx, true); err == nil {
-		f.all, err = r.client(0).readAll(ctx, false)
+	if f.committed, err = r.client(0).readAll(ctx, true, nil); err == nil {
+		f.all, err = r.client(0).readAll(ctx, false, f.epochs)
 	}
 	return f, err
 }

@@ -1,13 +1,20 @@
 package sim
 
 import (
+	"bufio"
+	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"maps"
 	"os"
+	"os/exec"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,28 +34,43 @@ func number(t *testing.T, name string, otherwise int64) int64 {
 	return n
 }
 
-func plan(seed int64, nodes int, logger *slog.Logger) Plan {
-	replicas := strconv.Itoa(min(3, nodes))
-	return Plan{
-		Seed: seed, Storm: 30 * time.Second, Step: 4 * time.Second, Partitions: 3,
-		Options: Options{Nodes: nodes, Logger: logger, Properties: map[string]string{
-			"min.insync.replicas": strconv.Itoa(min(2, nodes)), "default.replication.factor": replicas,
-			"offsets.topic.num.partitions": "1", "offsets.topic.replication.factor": replicas,
-			"transaction.state.log.num.partitions": "1", "transaction.state.log.replication.factor": replicas,
-			"transaction.state.log.min.isr": strconv.Itoa(min(2, nodes)), "log.index.interval.bytes": "256",
-		}},
-	}
+const (
+	// progressEvery is how many seeds lie between two lines on standard error.
+	progressEvery = 100
+	// fewSeeds are run by one process.
+	fewSeeds = 8
+	// reportMark begins the line in which a worker tells of one seed.
+	reportMark = "report "
+	// gcPercent is for speed: what a seed allocates is garbage at its end.
+	gcPercent = 400
+	// stuckAfter is how long a seed may take by the clock of the machine. In a bubble a
+	// goroutine that waits for a mutex stops time.
+	stuckAfter = 3 * time.Minute
+)
+
+// campaign is the seeds of a run of TestSeeds.
+type campaign struct {
+	first, n, step int64
+	nodes          int
 }
 
-// progressEvery is how many seeds lie between two lines on standard error.
-const progressEvery = 10
-
 // TestSeeds runs GREGOR_SIM_SEEDS seeds from GREGOR_SIM_FIRST on, on clusters of
-// GREGOR_SIM_NODES nodes.
+// GREGOR_SIM_NODES nodes, in GREGOR_SIM_WORKERS processes.
 func TestSeeds(t *testing.T) {
-	first, n, nodes := number(t, "GREGOR_SIM_FIRST", 1), number(t, "GREGOR_SIM_SEEDS", 4), int(number(t, "GREGOR_SIM_NODES", 1))
-	var sum Report
-	kinds := map[string]int{}
+	c := campaign{number(t, "GREGOR_SIM_FIRST", 1), number(t, "GREGOR_SIM_SEEDS", 4), number(t, "GREGOR_SIM_STEP", 1), int(number(t, "GREGOR_SIM_NODES", 1))}
+	workers := number(t, "GREGOR_SIM_WORKERS", int64(runtime.NumCPU()))
+	began, sum := time.Now(), newTotals()
+	if workers > 1 && c.n >= fewSeeds {
+		c.share(t, workers, sum)
+	} else {
+		c.work(t, sum)
+	}
+	t.Logf("%d seeds of %d nodes, %s; %.2f seeds a second", c.n, c.nodes, sum, float64(sum.Seeds)/time.Since(began).Seconds())
+}
+
+// work runs the seeds in this process.
+func (c campaign) work(t *testing.T, sum *totals) {
+	defer debug.SetGCPercent(debug.SetGCPercent(gcPercent))
 	logger := slog.New(slog.DiscardHandler)
 	if name := os.Getenv("GREGOR_SIM_LOG"); name != "" {
 		f, err := os.Create(name)
@@ -58,27 +80,97 @@ func TestSeeds(t *testing.T) {
 		defer f.Close()
 		logger = slog.New(slog.NewTextHandler(f, nil))
 	}
-	for seed := first; seed < first+n; seed++ {
+	for seed := c.first; seed < c.first+c.n*c.step; seed += c.step {
 		var rep *Report
 		var err error
-		synctest.Test(t, func(t *testing.T) { rep, err = Run(plan(seed, nodes, logger)) })
+		stuck := time.AfterFunc(stuckAfter, func() { panic(fmt.Sprintf("seed %d: stuck for %v", seed, stuckAfter)) })
+		synctest.Test(t, func(t *testing.T) { rep, err = Run(Draw(seed, c.nodes, logger)) })
+		stuck.Stop()
 		if err != nil || len(rep.Faults) > 0 {
 			t.Fatalf("seed %d: %v\n%s\nschedule:\n%s\nagain: GREGOR_SIM_FIRST=%d GREGOR_SIM_SEEDS=1 GREGOR_SIM_NODES=%d go test -run TestSeeds ./internal/sim",
-				seed, err, strings.Join(rep.Faults, "\n"), rep.Schedule, seed, nodes)
+				seed, err, strings.Join(rep.Faults, "\n"), rep.Schedule, seed, c.nodes)
 		}
-		if done := seed - first + 1; done%progressEvery == 0 {
-			fmt.Fprintf(os.Stderr, "%d of %d seeds\n", done, n)
-		}
-		sum.Acked, sum.Aborted, sum.Unknown = sum.Acked+rep.Acked, sum.Aborted+rep.Aborted, sum.Unknown+rep.Unknown
-		sum.Reads, sum.Commits, sum.Virtual = sum.Reads+rep.Reads, sum.Commits+rep.Commits, sum.Virtual+rep.Virtual
-		for k, v := range rep.Kinds {
-			kinds[k] += v
+		sum.add(newTotals().of(rep))
+		if os.Getenv("GREGOR_SIM_REPORT") != "" {
+			line, _ := json.Marshal(newTotals().of(rep))
+			fmt.Printf("%s%s\n", reportMark, line)
 		}
 	}
+}
+
+// share deals the seeds out to processes of one thread each: a seed uses little more
+// than that, and what follows a seed is more the same.
+func (c campaign) share(t *testing.T, workers int64, sum *totals) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for w := range workers {
+		mine := campaign{c.first + w*c.step, (c.n - w + workers - 1) / workers, c.step * workers, c.nodes}
+		cmd := exec.CommandContext(ctx, os.Args[0], "-test.run", "^TestSeeds$", "-test.v", "-test.timeout", "0")
+		cmd.Env = append(os.Environ(), "GOMAXPROCS=1", "GREGOR_SIM_WORKERS=1", "GREGOR_SIM_REPORT=1", fmt.Sprint("GREGOR_SIM_FIRST=", mine.first),
+			fmt.Sprint("GREGOR_SIM_SEEDS=", mine.n), fmt.Sprint("GREGOR_SIM_STEP=", mine.step))
+		out, err := cmd.StdoutPipe()
+		cmd.Stderr = cmd.Stdout
+		if err == nil {
+			err = cmd.Start()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			var said []string
+			for lines := bufio.NewScanner(out); lines.Scan(); {
+				line, ok := strings.CutPrefix(lines.Text(), reportMark)
+				one := newTotals()
+				if !ok || json.Unmarshal([]byte(line), one) != nil {
+					said = append(said, lines.Text())
+					continue
+				}
+				mu.Lock()
+				sum.add(one)
+				if sum.Seeds%progressEvery == 0 {
+					fmt.Fprintf(os.Stderr, "%d of %d seeds\n", sum.Seeds, c.n)
+				}
+				mu.Unlock()
+			}
+			if err := cmd.Wait(); err != nil && ctx.Err() == nil {
+				cancel()
+				t.Errorf("worker: %v\n%s", err, strings.Join(said, "\n"))
+			}
+		}()
+	}
+	wg.Wait()
+}
+
+// totals are the sums of many reports.
+type totals struct {
+	Seeds, Acked, Aborted, Unknown, Reads, Commits int
+	Virtual                                        time.Duration
+	Kinds                                          map[string]int
+}
+
+func newTotals() *totals { return &totals{Kinds: map[string]int{}} }
+
+func (s *totals) of(r *Report) *totals {
+	return &totals{1, r.Acked, r.Aborted, r.Unknown, r.Reads, r.Commits, r.Virtual, r.Kinds}
+}
+
+func (s *totals) add(o *totals) {
+	s.Seeds, s.Acked, s.Aborted, s.Unknown = s.Seeds+o.Seeds, s.Acked+o.Acked, s.Aborted+o.Aborted, s.Unknown+o.Unknown
+	s.Reads, s.Commits, s.Virtual = s.Reads+o.Reads, s.Commits+o.Commits, s.Virtual+o.Virtual
+	for k, v := range o.Kinds {
+		s.Kinds[k] += v
+	}
+}
+
+func (s *totals) String() string {
 	var parts []string
-	for _, k := range slices.Sorted(maps.Keys(kinds)) {
-		parts = append(parts, fmt.Sprintf("%d x %s", kinds[k], k))
+	for _, k := range slices.Sorted(maps.Keys(s.Kinds)) {
+		parts = append(parts, fmt.Sprintf("%d x %s", s.Kinds[k], k))
 	}
-	t.Logf("%d seeds of %d nodes, %v of their time: %d records acknowledged, %d aborted, %d with unknown outcome, %d offsets committed, %d reads; %s; 0 violations",
-		n, nodes, sum.Virtual.Round(time.Second), sum.Acked, sum.Aborted, sum.Unknown, sum.Commits, sum.Reads, strings.Join(parts, ", "))
+	return fmt.Sprintf("%v of their time: %d records acknowledged, %d aborted, %d with unknown outcome, %d offsets committed, %d reads; %s; 0 violations",
+		s.Virtual.Round(time.Second), s.Acked, s.Aborted, s.Unknown, s.Commits, s.Reads, strings.Join(parts, ", "))
 }

@@ -14,21 +14,24 @@ import (
 
 // client is what every client of a run shares.
 type client struct {
-	c       *Cluster
-	h       *history
-	name    string
-	net     netx.Net
-	rng     *rand.Rand
-	topic   string
-	parts   int32
-	stopped <-chan struct{} // no new work once it is closed
+	c     *Cluster
+	h     *history
+	name  string
+	net   netx.Net
+	rng   *rand.Rand
+	topic string
+	parts int32
+	// consumer says that groups use the protocol of KIP-848.
+	consumer bool
+	stopped  <-chan struct{} // no new work once it is closed
+	deleted  time.Time       // when the topic of recreate was deleted last
 }
 
 // settings of every franz-go client: quick to find out that a node has gone.
 func (cl *client) connect(opts ...kgo.Opt) (*kgo.Client, error) {
 	opts = append([]kgo.Opt{
 		kgo.SeedBrokers(cl.c.seeds()...), kgo.Dialer(cl.dial), kgo.ClientID(cl.name),
-		kgo.MetadataMinAge(50 * time.Millisecond), kgo.RequestTimeoutOverhead(2 * time.Second),
+		kgo.MetadataMinAge(50 * time.Millisecond), kgo.RequestTimeoutOverhead(time.Second),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }), kgo.RetryTimeout(30 * time.Second),
 		kgo.RequestRetries(1 << 20), kgo.UnknownTopicRetries(-1),
 	}, opts...)
@@ -64,7 +67,7 @@ func (cl *client) pause(limit time.Duration) {
 // produce is an idempotent producer with acks=all that keeps several records in flight.
 func (cl *client) produce() error {
 	kc, err := cl.connect(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0),
-		kgo.RecordDeliveryTimeout(2*time.Minute), kgo.ProduceRequestTimeout(5*time.Second))
+		kgo.RecordDeliveryTimeout(2*time.Minute), kgo.ProduceRequestTimeout(2*time.Second))
 	if err != nil {
 		return err
 	}
@@ -119,7 +122,7 @@ func (cl *client) knowProducerID(kc *kgo.Client) bool {
 // the same transactional id, which ends what was open.
 func (cl *client) transact() error {
 	for txn := 0; !cl.done(); {
-		kc, err := cl.connect(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.TransactionalID(cl.name), kgo.TransactionTimeout(20*time.Second), kgo.ProducerLinger(0))
+		kc, err := cl.connect(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.TransactionalID(cl.name), kgo.TransactionTimeout(5*time.Second), kgo.ProducerLinger(0))
 		if err != nil {
 			return err
 		}
