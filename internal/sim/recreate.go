@@ -67,20 +67,7 @@ func (cl *client) liveOnce(life int) error {
 		return nil
 	}
 	group := cl.name
-	if life > 1 && !cl.again(func(ctx context.Context) error {
-		rs, err := adm.FetchOffsets(ctx, group)
-		if err != nil {
-			return err
-		}
-		if o, ok := rs.Lookup(shortLived, 0); ok && o.Err == nil && o.At >= 0 {
-			if time.Since(cl.deleted) > time.Minute {
-				cl.h.fault("offset of a deleted topic: %s has %d for life %d of %s", group, o.At, life, shortLived)
-				return nil
-			}
-			return errors.New("not removed yet")
-		}
-		return nil
-	}) {
+	if life > 1 && !cl.forgotten(adm, group, life) {
 		return nil
 	}
 	if !cl.knowProducerID(kc) {
@@ -108,6 +95,36 @@ func (cl *client) liveOnce(life int) error {
 	cancel()
 	cl.remove(kc, id)
 	return nil
+}
+
+// forgetting is how long the offsets of a deleted topic may be seen by those who can
+// reach the coordinator: it learns of the deletion with the metadata, and may be cut off
+// from the controller for a while.
+const forgetting = 20 * time.Second
+
+// forgotten waits until the group has no offset of the former life. It returns false when
+// nobody could be asked.
+func (cl *client) forgotten(adm *kadm.Client, group string, life int) bool {
+	for {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		rs, err := adm.FetchOffsets(ctx, group)
+		cancel()
+		late := time.Since(cl.deleted) > forgetting
+		if err == nil {
+			o, ok := rs.Lookup(shortLived, 0)
+			switch {
+			case !ok || o.Err == nil && o.At < 0:
+				return true
+			case o.Err == nil && late:
+				cl.h.fault("offset of a deleted topic: %s has %d in life %d of %s", group, o.At, life, shortLived)
+				return true
+			}
+		}
+		if late {
+			return false
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
 }
 
 // readLife reads the topic up to the last acknowledged record.
@@ -153,7 +170,9 @@ func (cl *client) remove(kc *kgo.Client, id kadm.TopicID) {
 		if errors.Is(err, kerr.UnknownTopicID) {
 			err = nil
 		}
-		cl.deleted = time.Now()
+		if err == nil {
+			cl.deleted = time.Now()
+		}
 		return err
 	})
 }

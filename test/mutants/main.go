@@ -5,7 +5,7 @@
 // program itself carries no trace of it. The text that a mutant replaces must occur
 // exactly once; when the code moves on, the run says which mutant has to follow.
 //
-//	go run ./test/mutants [-only R1,R5] [-seeds 500] [-limit 10m]
+//	go run ./test/mutants [-only R1,R5] [-seeds 1000] [-limit 10m] [-jobs 2]
 package main
 
 import (
@@ -21,36 +21,53 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
 func main() {
 	only := flag.String("only", "", "names of mutants, separated by commas; empty runs all")
-	seeds := flag.Int("seeds", 500, "seeds that a mutant is given at most")
+	seeds := flag.Int("seeds", 1000, "seeds that a mutant is given at most")
 	limit := flag.Duration("limit", 10*time.Minute, "time that a mutant is given at most")
+	jobs := flag.Int("jobs", 2, "mutants at a time, each on one core")
 	flag.Parse()
 	want := strings.FieldsFunc(*only, func(r rune) bool { return r == ',' })
-	found, missed := 0, []string{}
+	queue := make(chan mutant)
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	found, missed, broken := 0, []string{}, []string{}
+	fmt.Println("| mutant | what | seed | seconds | CPU seconds | found by |\n|---|---|---|---|---|---|")
+	for range *jobs {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for m := range queue {
+				v, err := m.run(*seeds, *limit)
+				mu.Lock()
+				switch {
+				case err != nil:
+					broken = append(broken, m.name)
+					fmt.Fprintf(os.Stderr, "%s: %v\n", m.name, err)
+				case v.by == "":
+					missed = append(missed, m.name)
+					fmt.Printf("| %s | %s | - | %.0f | %.0f | NOT FOUND |\n", m.name, m.what, v.wall.Seconds(), v.cpu.Seconds())
+				default:
+					found++
+					fmt.Printf("| %s | %s | %s | %.0f | %.0f | %s |\n", m.name, m.what, v.seed, v.wall.Seconds(), v.cpu.Seconds(), v.by)
+				}
+				mu.Unlock()
+			}
+		}()
+	}
 	for _, m := range mutants {
-		if len(want) > 0 && !slices.Contains(want, m.name) {
-			continue
-		}
-		began := time.Now()
-		verdict, err := m.run(*seeds, *limit)
-		switch {
-		case err != nil:
-			fmt.Fprintf(os.Stderr, "%s: %v\n", m.name, err)
-			os.Exit(1)
-		case verdict == "":
-			missed = append(missed, m.name)
-			fmt.Printf("%-28s NOT FOUND in %v: %s\n", m.name, time.Since(began).Round(time.Second), m.what)
-		default:
-			found++
-			fmt.Printf("%-28s found in %v: %s\n", m.name, time.Since(began).Round(time.Second), verdict)
+		if len(want) == 0 || slices.Contains(want, m.name) {
+			queue <- m
 		}
 	}
-	fmt.Printf("mutants: %d found, %d not found %s\n", found, len(missed), strings.Join(missed, " "))
-	if len(missed) > 0 {
+	close(queue)
+	wg.Wait()
+	fmt.Printf("mutants: %d found, %d not found %s, %d that do not build %s\n", found, len(missed), strings.Join(missed, " "), len(broken), strings.Join(broken, " "))
+	if len(missed)+len(broken) > 0 {
 		os.Exit(1)
 	}
 }
@@ -65,53 +82,63 @@ type mutant struct {
 	edits      []edit
 }
 
-// run builds the simulator with the bug and returns the first line of what it found.
-func (m mutant) run(seeds int, limit time.Duration) (string, error) {
+// verdict is what became of a mutant.
+type verdict struct {
+	seed, by  string
+	wall, cpu time.Duration // without the build
+}
+
+// run builds the simulator with the bug and runs it until it complains.
+func (m mutant) run(seeds int, limit time.Duration) (v verdict, err error) {
 	dir, err := os.MkdirTemp("", "mutant-")
 	if err != nil {
-		return "", err
+		return v, err
 	}
 	defer os.RemoveAll(dir)
 	overlay, err := m.overlay(dir)
 	if err != nil {
-		return "", err
+		return v, err
 	}
 	bin := filepath.Join(dir, "sim.test")
 	if out, err := exec.Command("go", "test", "-c", "-overlay", overlay, "-o", bin, "./internal/sim").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building: %w\n%s", err, out)
+		return v, fmt.Errorf("building: %w\n%s", err, out)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, bin, "-test.run", "TestSeeds", "-test.timeout", limit.String())
-	cmd.Env = append(os.Environ(), fmt.Sprintf("GREGOR_SIM_SEEDS=%d", seeds), fmt.Sprintf("GREGOR_SIM_NODES=%d", m.nodes))
+	cmd := exec.CommandContext(ctx, bin, "-test.run", "^TestSeeds$", "-test.timeout", "0")
+	cmd.Env = append(os.Environ(), "GOMAXPROCS=1", "GREGOR_SIM_WORKERS=1", fmt.Sprintf("GREGOR_SIM_SEEDS=%d", seeds), fmt.Sprintf("GREGOR_SIM_NODES=%d", m.nodes))
+	began := time.Now()
 	out, err := cmd.CombinedOutput()
+	v.wall = time.Since(began)
+	if cmd.ProcessState != nil {
+		v.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	}
 	var exit *exec.ExitError
 	switch {
-	case err == nil:
-		return "", nil
-	case ctx.Err() != nil:
-		return "", nil
+	case err == nil, ctx.Err() != nil:
+		return v, nil
 	case !errors.As(err, &exit):
-		return "", err
+		return v, err
 	}
-	return complaint(out), nil
+	v.seed, v.by = complaint(out)
+	return v, nil
 }
 
-var seedLine = regexp.MustCompile(`seed \d+: (.*)\n\s*(.*)`)
+var seedLine = regexp.MustCompile(`seed (\d+): (.*)\n\s*(.*)`)
 
-// complaint is what the run says first.
-func complaint(out []byte) string {
+// complaint is the seed that failed and what the run says first.
+func complaint(out []byte) (seed, by string) {
+	by = strings.TrimSpace(string(out[:min(len(out), 200)]))
 	if p := seedLine.FindSubmatch(out); p != nil {
-		if line := string(p[1]); line != "<nil>" {
-			return line
+		if seed, by = string(p[1]), string(p[2]); by == "<nil>" {
+			by = string(p[3])
 		}
-		return string(p[2])
-	}
-	if i := bytes.Index(out, []byte("panic: ")); i >= 0 {
+	} else if i := bytes.Index(out, []byte("panic: ")); i >= 0 {
 		line, _, _ := bytes.Cut(out[i:], []byte("\n"))
-		return string(line)
+		seed, by = "?", string(line)
 	}
-	return strings.TrimSpace(string(out[:min(len(out), 200)]))
+	by = strings.ReplaceAll(by, "|", "/")
+	return seed, by[:min(len(by), 110)]
 }
 
 // overlay writes the changed files and the list of them.

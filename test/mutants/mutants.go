@@ -23,6 +23,9 @@ const (
 	transaction  = "internal/txn/transaction.go"
 	markers      = "internal/txn/markers.go"
 	endTxn       = "internal/txn/end.go"
+	classicGroup = "internal/group/classic_group.go"
+	offsets      = "internal/group/offsets.go"
+	shard        = "internal/rsm/shard.go"
 )
 
 // mutants are named after the rows of docs/architecture/traps.md that they bring back;
@@ -61,15 +64,25 @@ var mutants = []mutant{
 		{manager, "	if b == nil || !b.Active() {\n		return -1, false", "	if b == nil {\n		return -1, false"}}},
 	{"R10", "any live replica may be elected", 3, []edit{{change,
 		"	if c.election == electUnclean {\n		if i :=", "	if c.election != electPreferred {\n		if i :="}}},
+	{"R16", "any live replica may be the preferred leader", 3, []edit{{change,
+		"c.election == electPreferred && len(c.replicas) > 0 && c.eligible(c.replicas[0])", "c.election == electPreferred && len(c.replicas) > 0 && c.alive(c.replicas[0])"}}},
+	{"R17", "a reassignment ends before the new replicas are in sync", 3, []edit{{change,
+		"	case !containsAll(isr, c.adding):\n		return\n", ""}}},
 	{"R11-early", "a new leader takes its log end for the high watermark", 3, []edit{{partition,
 		"l = isr.NewLeader(p.m.nodeID, end, old.log.HighWatermark(),", "old.log.UpdateHighWatermark(end)\n		l = isr.NewLeader(p.m.nodeID, end, end,"}}},
-	{"-acks", "acks=all is answered by the leader alone", 3, []edit{{appendFile,
+	{"R6-acks", "acks=all is answered by the leader alone", 3, []edit{{appendFile,
 		"	if a.Acks == AcksAll && l.UnderMinISR() {", "	a.Acks = min(max(a.Acks, AcksLeader), AcksLeader)\n	if a.Acks == AcksAll && l.UnderMinISR() {"}}},
-	{"-uncommitted", "consumers read up to the log end", 3, []edit{{fetchDoor,
+	{"R11-reads", "consumers read up to the log end", 3, []edit{{fetchDoor,
 		"	case ToHighWatermark:\n		upTo = hw", "	case ToHighWatermark:\n		upTo = end"}}},
 	{"T1", "duplicates are not looked for and sequences not checked", 3, []edit{
 		{producers, "if d := e.duplicate(i); d != nil {", "if d := e.duplicate(i); d != nil && d.LastOffset < 0 {"},
 		{producers, "	if before.epoch == batch.NoProducerEpoch || follows(last, seq) {", "	if before.epoch == batch.NoProducerEpoch || follows(last, seq) || seq <= last {"}}},
+	{"T2", "followers do not learn of producers", 3, []edit{{producers,
+		"	for k := range infos {\n		i := &infos[k]\n		if !i.HasProducerID() {", "	for k := range infos {\n		i := &infos[k]\n		if origin == batch.OriginReplication || !i.HasProducerID() {"}}},
+	{"T8", "epochs of producers are not compared, transactions not verified", 3, []edit{{producers,
+		"	if epoch > current || epoch == current && !strict {", "	if epoch > current || epoch == current && !strict || epoch >= 0 {"},
+		{producers, "	if s.cfg.VerifyTransactions && !i.IsControl", "	if s.cfg.VerifyTransactions && i.BaseOffset < 0 && !i.IsControl"},
+		{producers, "e != nil && i.ProducerEpoch < e.epoch {", "e != nil && i.ProducerEpoch < e.epoch && i.ProducerEpoch < 0 {"}}},
 	{"T7", "producers are forgotten by a restart", 3, []edit{{logLoad,
 		"	if len(infos) == 0 {\n		return nil, nil\n	}\n	update, _, err := state.Check", "	if len(infos) >= 0 {\n		return nil, nil\n	}\n	update, _, err := state.Check"}}},
 	{"T11", "a coordinator answers before its decision is committed", 3, []edit{{appending,
@@ -83,13 +96,21 @@ var mutants = []mutant{
 		"		if part.Aborted, err = v.log.AbortedTxns(part.FetchOffset, part.FetchOffset); err != nil {"}}},
 	{"T10", "epochs stay, though clients were told that they rise", 1, []edit{{transaction,
 		"		n.LastProducerEpoch = t.ProducerEpoch\n		if t.ProducerEpoch < math.MaxInt16 {", "		n.LastProducerEpoch = t.ProducerEpoch\n		if t.ProducerEpoch < 0 {"}}},
-	{"-markers", "one partition of a transaction gets no marker", 1, []edit{{markers,
+	{"T9-markers", "one partition of a transaction gets no marker", 1, []edit{{markers,
 		"	return []coord.Effect{m.markers(t)}\n", "	e := m.markers(t)\n	if len(e.Partitions) > 1 {\n		e.Partitions = e.Partitions[1:]\n	}\n	return []coord.Effect{e}\n"}}},
-	{"-outcome", "an abort writes the markers of a commit", 1, []edit{{endTxn,
+	{"T13-outcome", "an abort writes the markers of a commit", 1, []edit{{endTxn,
 		"func outcomes(commit bool) (prepared, complete State) {\n	if commit {", "func outcomes(commit bool) (prepared, complete State) {\n	if commit || !commit {"}}},
 	{"G1", "a group's offsets are gone after a restart", 1, []edit{{loading,
 		"		if err := s.replayBatch(buf[infos[i].Pos:infos[i].End()], &infos[i], at); err != nil {",
 		"		if i%2 == 1 {\n			continue\n		}\n		if err := s.replayBatch(buf[infos[i].Pos:infos[i].End()], &infos[i], at); err != nil {"}}},
+	{"G2", "a demoted coordinator answers what it held as if it were committed", 3, []edit{{shard,
+		"		if !ok {\n			return false\n		}\n		h := s.held[0]\n		if hw < h.end {", "		h := s.held[0]\n		if ok && hw < h.end {"}}},
+	{"G4", "members of former generations may commit", 3, []edit{{classicGroup,
+		"	case c.epoch < 0 && g.state == empty:", "	case c.epoch >= -1:"}}},
+	{"G5", "offsets stay when their topic is deleted", 3, []edit{
+		{offsets, "		return ok && (o.topicID.IsZero() || o.topicID == id)", "		return ok && o.topicID == id && o.topicID.IsZero()"},
+		{offsets, "		return img.TopicByID(o.topicID) == nil\n", "		return false\n"},
+		{offsets, "			return img.Topic(topic) == nil\n", "			return false\n"}}},
 	{"N9-flush", "metadata counts before it is on disk", 3, []edit{{raftLoop,
 		"	if err := e.o.Log.FlushTo(end); err != nil {", "	if err := error(nil); err != nil && end >= 0 {"}}},
 	{"N9-vote", "a vote counts before it is on disk", 3, []edit{{raftLoop,
