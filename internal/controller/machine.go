@@ -48,7 +48,7 @@ type TopicPolicyRequest struct {
 type Input struct {
 	// Image is the speculative image: committed state and all that was proposed.
 	Image *metadata.Image
-	// NowMs is the wall clock in milliseconds.
+	// NowMs is a clock in milliseconds that is never set, from any zero.
 	NowMs int64
 	// NextOffset is the offset that the first record of the result will get, or a
 	// lower bound for it that is above every offset in Image. Broker epochs are

@@ -57,6 +57,7 @@ type Controller struct {
 	done    chan struct{}
 	once    sync.Once
 	started atomic.Bool
+	began   time.Time // of the clock, when the controller was made
 
 	mu sync.Mutex
 	// active is closed while this node is the active controller; a new channel takes
@@ -87,7 +88,7 @@ func New(cfg Config) *Controller {
 	return &Controller{
 		cfg: cfg, mailbox: make(chan event, MailboxSize),
 		stop: make(chan struct{}), done: make(chan struct{}), active: make(chan struct{}),
-		log: metadata.NewLog(metadata.Empty()), epoch: kafka.NoEpoch,
+		log: metadata.NewLog(metadata.Empty()), epoch: kafka.NoEpoch, began: cfg.Clock.Now(),
 	}
 }
 

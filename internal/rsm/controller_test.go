@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -146,19 +147,7 @@ func start(t *testing.T, clk clock.Clock, idle time.Duration) (*Controller, *fak
 	}
 	e.awaitBatches(1) // the bootstrap records
 	e.commit(t)
-	reg := kmsg.NewPtrBrokerRegistrationRequest()
-	reg.SetVersion(4)
-	reg.BrokerID, reg.ClusterID, reg.IncarnationID = 1, "test", kafka.UUID{1}
-	l := kmsg.NewBrokerRegistrationRequestListener()
-	l.Name, l.Host, l.Port = "PLAINTEXT", "localhost", 9092
-	reg.Listeners = append(reg.Listeners, l)
-	reg.LogDirs = [][16]byte{{0: 9, 15: 200}}
-	for _, f := range metadata.SupportedFeatures() {
-		k := kmsg.NewBrokerRegistrationRequestFeature()
-		k.Name, k.MinSupportedVersion, k.MaxSupportedVersion = f.Name, f.Min, f.Max
-		reg.Features = append(reg.Features, k)
-	}
-	out := ask(c, reg)
+	out := ask(c, registration(1))
 	e.awaitBatches(2)
 	e.commit(t)
 	r := <-out
@@ -175,6 +164,22 @@ func start(t *testing.T, clk clock.Clock, idle time.Duration) (*Controller, *fak
 		t.Fatalf("heartbeat: %+v, %v", r.reply.Response, r.err)
 	}
 	return c, e
+}
+
+func registration(incarnation byte) *kmsg.BrokerRegistrationRequest {
+	reg := kmsg.NewPtrBrokerRegistrationRequest()
+	reg.SetVersion(4)
+	reg.BrokerID, reg.ClusterID, reg.IncarnationID = 1, "test", kafka.UUID{incarnation}
+	l := kmsg.NewBrokerRegistrationRequestListener()
+	l.Name, l.Host, l.Port = "PLAINTEXT", "localhost", 9092
+	reg.Listeners = append(reg.Listeners, l)
+	reg.LogDirs = [][16]byte{{0: 9, 15: 200}}
+	for _, f := range metadata.SupportedFeatures() {
+		k := kmsg.NewBrokerRegistrationRequestFeature()
+		k.Name, k.MinSupportedVersion, k.MaxSupportedVersion = f.Name, f.Min, f.Max
+		reg.Features = append(reg.Features, k)
+	}
+	return reg
 }
 
 func ask(c *Controller, req kmsg.Request) <-chan outcome {
@@ -318,6 +323,27 @@ func TestDoGivesUpWithItsContext(t *testing.T) {
 	c.Close()
 	if _, err := c.Do(context.Background(), "User:test", createTopic("b", false)); !errors.Is(err, kafka.NotController) {
 		t.Errorf("after Close: %v", err)
+	}
+}
+
+// steppedClock is a clock whose wall time is ahead by step; differences do not know.
+type steppedClock struct {
+	*clock.Virtual
+	step atomic.Int64
+}
+
+func (s *steppedClock) Now() time.Time { return s.Virtual.Now().Add(time.Duration(s.step.Load())) }
+
+func (s *steppedClock) Since(t time.Time) time.Duration { return s.Virtual.Since(t) }
+
+// Sessions of brokers go by the time that passes, not by the wall clock.
+func TestSessionsHeedNoStepOfTheWallClock(t *testing.T) {
+	clk := &steppedClock{Virtual: clock.NewVirtual(time.UnixMilli(1_000_000))}
+	c, _ := start(t, clk, 0)
+	clk.step.Store(int64(time.Hour))
+	r := <-ask(c, registration(2))
+	if code := r.reply.Response.(*kmsg.BrokerRegistrationResponse).ErrorCode; r.err != nil || kafka.CodeForNum(code) != kafka.DuplicateBrokerRegistration {
+		t.Errorf("a second broker took the place of one whose session lives: code %d, %v", code, r.err)
 	}
 }
 

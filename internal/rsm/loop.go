@@ -134,7 +134,7 @@ func (c *Controller) handleLeader(l quorum.LeaderAndEpoch) {
 		c.resign()
 		return
 	}
-	c.lastWriteMs = c.nowMs()
+	c.lastWriteMs = c.elapsedMs()
 	c.setActive(true)
 }
 
@@ -161,8 +161,12 @@ func (c *Controller) resign() {
 func (c *Controller) nodeID() kafka.NodeID { return kafka.NodeID(c.cfg.Machine.NodeID) }
 func (c *Controller) nowMs() int64         { return c.cfg.Clock.Now().UnixMilli() }
 
+// elapsedMs is what sessions and intervals go by: a wall clock that is set back would
+// keep dead brokers alive, one that is set ahead would fence all of them at once.
+func (c *Controller) elapsedMs() int64 { return c.cfg.Clock.Since(c.began).Milliseconds() }
+
 func (c *Controller) input() controller.Input {
-	return controller.Input{Image: c.spec, NowMs: c.nowMs(), NextOffset: c.cfg.Engine.NextOffset(c.epoch), KRaftVersion: c.cfg.Engine.KRaftVersion()}
+	return controller.Input{Image: c.spec, NowMs: c.elapsedMs(), NextOffset: c.cfg.Engine.NextOffset(c.epoch), KRaftVersion: c.cfg.Engine.KRaftVersion()}
 }
 
 // handleOperation decides one request.
@@ -259,7 +263,7 @@ func (c *Controller) propose(res controller.Result) (kafka.Offset, error) {
 	if last != at.Offset {
 		return 0, fmt.Errorf("%w: the last record is at offset %d, expected at %d", errPartly, last, at.Offset)
 	}
-	c.spec, c.lastWriteMs = next, at.TimestampMs
+	c.spec, c.lastWriteMs = next, c.elapsedMs()
 	return last + 1, nil
 }
 
@@ -321,7 +325,7 @@ func (c *Controller) untilTimer() time.Duration {
 	if c.cfg.MaxIdleInterval > 0 {
 		next = min(next, c.lastWriteMs+c.cfg.MaxIdleInterval.Milliseconds())
 	}
-	ms := max(next-c.nowMs(), 0)
+	ms := max(next-c.elapsedMs(), 0)
 	if ms > math.MaxInt64/int64(time.Millisecond) {
 		return math.MaxInt64
 	}
@@ -333,7 +337,7 @@ func (c *Controller) onTimer() {
 	if c.epoch == kafka.NoEpoch {
 		return
 	}
-	now := c.nowMs()
+	now := c.elapsedMs()
 	if c.machine.NextTickMs(c.spec) <= now {
 		c.timed(c.machine.Tick(c.input()))
 	}
