@@ -7,7 +7,7 @@ LDFLAGS := -s -w -X github.com/gregorhq/gregor/internal/buildinfo.Version=$(VERS
 
 export CGO_ENABLED = 0
 
-.PHONY: build run test race vet lint cross fuzz bench compat compat-groups compat-copier compat-codes compat-streams compat-mixed compat-franz exchange sim mutants fulldisk faults install-links clean
+.PHONY: build run test race vet lint cross fuzz bench compat compat-groups compat-copier compat-codes compat-streams compat-mixed compat-franz exchange sim mutants fulldisk faults chaos install-links clean
 
 build: ## Build the static binary.
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/gregor
@@ -73,6 +73,10 @@ sim: ## Whole clusters on virtual time, disks and networks: SEEDS seeds from FIR
 RUNS ?= 20
 fulldisk: build ## A file system of 16 MB filled under load, RUNS times; needs root, to mount it.
 	GREGOR_BIN=$(CURDIR)/$(BIN) GREGOR_FULLDISK_RUNS=$(RUNS) $(GO) test -count=1 -timeout 1h -v -run TestDiskFillsUnderLoad ./test/cluster
+
+FAULTS ?= 1000
+chaos: build ## Clusters of real processes, broken FAULTS times; LAYOUT=separate or combined, KIND=SIGSTOP picks some faults.
+	GREGOR_BIN=$(CURDIR)/$(BIN) GREGOR_FAULTS=$(FAULTS) GREGOR_LAYOUT=$(LAYOUT) GREGOR_FAULT_KIND='$(KIND)' $(GO) test -count=1 -timeout 12h -v -run TestChaos ./test/cluster
 
 mutants: ## Old bugs put back one at a time; the simulator must find each. ONLY=R1,R5 picks some.
 	$(GO) run ./test/mutants -only '$(ONLY)'

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gregorhq/gregor/internal/producer"
 )
 
 // verdict holds what a checker said against what it must say: nothing, or one thing that
@@ -144,6 +146,18 @@ func TestWatermarks(t *testing.T) {
 	}
 }
 
+func TestWatermarksOfLeadersOfThePastAreNotCurrent(t *testing.T) {
+	w := newWatermarks()
+	for i, want := range []bool{true, true, false, true, false} {
+		if got := w.current("t-0", []int32{3, 4, 3, 4, 2}[i]); got != want {
+			t.Errorf("answer %d is current: %v", i, got)
+		}
+	}
+	if w.stale != 2 || !w.current("t-1", 0) {
+		t.Errorf("%d of 5 answers are of the past", w.stale)
+	}
+}
+
 func TestOpenTransactions(t *testing.T) {
 	const s = time.Second
 	for _, x := range []struct {
@@ -168,5 +182,32 @@ func TestOpenTransactions(t *testing.T) {
 	o := &openTransactions{}
 	if a, b := o.since("x", 3), o.since("x", 5); a != 3 || b != 3 {
 		t.Errorf("first seen at %d, then at %d", a, b)
+	}
+}
+
+func TestDifferencesOfReplicas(t *testing.T) {
+	whole := func(host int32) replica {
+		return replica{host: host, data: []byte("abcdef"), ends: map[int64]int{0: 0, 2: 3, 4: 6}, end: 4, epochs: []string{"0 0", "3 2"},
+			producers: []producer.Entry{{ProducerID: 7, LastOffset: 3}}}
+	}
+	for _, x := range []struct {
+		name, topic string
+		change      func(*replica)
+		want        string
+	}{
+		{"equal", "t-0", func(*replica) {}, ""},
+		{"a byte", "t-0", func(r *replica) { r.data = []byte("abcdeF") }, "differs on brokers 1 and 2 below offset 4"},
+		{"shorter", "t-0", func(r *replica) { r.end = 2 }, "ends at 4 on broker 1 and at 2 on broker 2"},
+		{"shorter, internal", "__t-0", func(r *replica) { r.end, r.producers = 2, nil }, ""},
+		{"a byte below the shorter end", "__t-0", func(r *replica) { r.end, r.data = 2, []byte("aXc") }, "below offset 2"},
+		{"other batches", "__t-0", func(r *replica) { r.end, r.ends = 2, map[int64]int{2: 2} }, "below offset 2"},
+		{"epochs", "t-0", func(r *replica) { r.epochs = r.epochs[:1] }, "leader epochs"},
+		{"producers", "t-0", func(r *replica) { r.producers = []producer.Entry{{ProducerID: 7, LastOffset: 2}} }, "producers"},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			other := whole(2)
+			x.change(&other)
+			verdict(t, x.want, differences(x.topic, []replica{whole(1), other}))
+		})
 	}
 }

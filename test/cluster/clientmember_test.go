@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -9,13 +10,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // startGroups starts what groups need: records to consume, and members of all kinds.
 func (cr *crash) startGroups(ctx context.Context, wg *sync.WaitGroup) {
-	id := topicID(cr.t, cr.n.addr, workTopic)
+	id := topicID(cr.t, cr.seeds[0], workTopic)
 	for range 3 {
 		wg.Go(func() { cr.slot(ctx, "raw-classic", classic{}) })
 		wg.Go(func() { cr.slot(ctx, "raw-consumer", nextGen{id}) })
@@ -48,7 +50,7 @@ func (cr *crash) startGroups(ctx context.Context, wg *sync.WaitGroup) {
 // produce writes records without transaction, idempotent. Those of one partition are
 // one producer's: they stay in order.
 func (cr *crash) produce(ctx context.Context, topic string, parts int32) {
-	cl, err := kgo.NewClient(cr.options(&lifeline{}, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0))...)
+	cl, err := kgo.NewClient(cr.options(&lifeline{}, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0), kgo.StopProducerOnDataLossDetected())...)
 	if err != nil {
 		cr.violation("producer of %s: %v", topic, err)
 		return
@@ -57,16 +59,19 @@ func (cr *crash) produce(ctx context.Context, topic string, parts int32) {
 	for ctx.Err() == nil {
 		for p := range parts {
 			value := fmt.Sprintf("%s-%d", topic, cr.serial.Add(1))
+			began := cr.now()
 			cl.Produce(context.Background(), &kgo.Record{Topic: topic, Partition: p, Value: []byte(value)}, func(r *kgo.Record, err error) {
 				x := sentTxn{fmt.Sprintf("%s-%d", topic, p), []sentRecord{{tpName(topic, p), value, r.Offset}}, done}
 				if err != nil {
 					x.outcome, x.records[0].offset = unknown, -1
 					cr.violation("an idempotent record failed: %v", err)
+				} else {
+					cr.progressed(began, tpName(topic, p))
 				}
 				cr.sent(x)
 			})
 		}
-		pause(ctx, time.Duration(1+rand.IntN(20))*time.Millisecond)
+		pause(ctx, time.Millisecond+rand.N(cr.pace))
 	}
 	flush, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -129,7 +134,7 @@ func (cr *crash) consume(ctx context.Context, group string, kind []kgo.Opt) {
 	c := &consumer{cr: cr, group: group, held: map[int32]*hold{}}
 	line := &lifeline{}
 	cl, err := kgo.NewClient(cr.options(line, append([]kgo.Opt{
-		kgo.ConsumerGroup(group), kgo.ConsumeTopics(workTopic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.ConsumerGroup(group), kgo.ConsumeTopics(workTopic), kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(), kgo.FetchMaxWait(100 * time.Millisecond),
 		kgo.SessionTimeout(time.Second), kgo.RebalanceTimeout(time.Second), kgo.HeartbeatInterval(40 * time.Millisecond),
 		kgo.OnPartitionsAssigned(c.assigned),
@@ -146,6 +151,9 @@ func (cr *crash) consume(ctx context.Context, group string, kind []kgo.Opt) {
 		cancel()
 		cr.commit(ctx, cl, group, f)
 		cl.AllowRebalance()
+		if cr.outOfRange(f) {
+			break
+		}
 	}
 	if rand.IntN(2) == 0 {
 		leave, cancel := context.WithTimeout(context.Background(), 3*time.Second)
@@ -158,6 +166,23 @@ func (cr *crash) consume(ctx context.Context, group string, kind []kgo.Opt) {
 	c.gone(held)
 	line.sever()
 	cl.CloseAllowingRebalance()
+}
+
+// outOfRange says whether a leader did not know an offset. One of the past does not know
+// those that the next one has given; a client that trusts it would begin anew and commit
+// what is committed already. A new one in its place asks again who leads.
+func (cr *crash) outOfRange(f kgo.Fetches) (out bool) {
+	f.EachError(func(topic string, p int32, err error) {
+		if !errors.Is(err, kerr.OffsetOutOfRange) {
+			return
+		}
+		out = true
+		if !cr.moving {
+			cr.violation("%s-%d: %v", topic, p, err)
+		}
+		cr.count("offsets that a leader of the past did not know", 1)
+	})
+	return out
 }
 
 // commit commits what was polled, with metadata that tells each commit from the others.

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"net"
@@ -31,13 +32,16 @@ const (
 	abortInterval = 500 * time.Millisecond
 )
 
-// crash is one run: a broker that is killed again and again, clients, and what they
+// crash is one run: brokers that are killed again and again, clients, and what they
 // know. mu guards all below it.
 type crash struct {
-	t      *testing.T
-	n      *node
-	began  time.Time
-	serial atomic.Int64
+	t       *testing.T
+	seeds   []string      // the brokers' addresses
+	moving  bool          // leaders and coordinators move between brokers: none is known by its address
+	clients io.Writer     // what clients log, nil if nobody wants it
+	pace    time.Duration // the longest pause of the producers without transaction
+	began   time.Time
+	serial  atomic.Int64
 
 	mu       sync.Mutex
 	commits  []commitOp
@@ -48,8 +52,15 @@ type crash struct {
 	acked    map[string]int64 // partition -> the first offset behind what was acknowledged
 	counters map[string]int64 // key of a register -> the offset committed last by a raw member
 	polled   map[string]map[int64]bool
+	silent   map[string]time.Duration // address of a broker -> until when it is not tried again
+	progress map[string]time.Duration // partition or topic -> when the youngest was sent of what is acknowledged
 	counts   map[string]int
 	bad      []string
+}
+
+func newCrash(t *testing.T, seeds ...string) *crash {
+	return &crash{t: t, seeds: seeds, pace: 20 * time.Millisecond, began: time.Now(), txns: map[string][]sentTxn{}, acked: map[string]int64{},
+		counters: map[string]int64{}, polled: map[string]map[int64]bool{}, progress: map[string]time.Duration{}, silent: map[string]time.Duration{}, counts: map[string]int{}}
 }
 
 func (cr *crash) now() time.Duration { return time.Since(cr.began) }
@@ -78,6 +89,15 @@ func (cr *crash) sent(x sentTxn) {
 	}
 }
 
+// progressed is told that what was sent at these places at this time is acknowledged.
+func (cr *crash) progressed(began time.Duration, places ...string) {
+	cr.mu.Lock()
+	defer cr.mu.Unlock()
+	for _, p := range places {
+		cr.progress[p] = max(cr.progress[p], began)
+	}
+}
+
 func tpName(topic string, partition int32) string { return fmt.Sprintf("%s-%d", topic, partition) }
 
 // lifeline is the network of one client. Severing it is the client's kill -9: no
@@ -95,10 +115,11 @@ func (l *lifeline) dial(ctx context.Context, network, addr string) (net.Conn, er
 	if cut {
 		return nil, net.ErrClosed
 	}
-	c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+	c, err := (&net.Dialer{Timeout: 2 * time.Second}).DialContext(ctx, network, addr)
 	if err != nil {
 		return nil, err
 	}
+	abortive(c)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.cut {
@@ -107,6 +128,14 @@ func (l *lifeline) dial(ctx context.Context, network, addr string) (net.Conn, er
 	}
 	l.conns = append(l.conns, c)
 	return c, nil
+}
+
+// abortive makes the end of a connection take back what it has not sent yet: a request
+// that was given up must not arrive when a link is healed.
+func abortive(c net.Conn) {
+	if tcp, ok := c.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // it fails only on a connection that is closed
+	}
 }
 
 func (l *lifeline) sever() {
@@ -120,12 +149,29 @@ func (l *lifeline) sever() {
 
 // options are those of a franz-go client that comes back quickly after a kill.
 func (cr *crash) options(l *lifeline, opts ...kgo.Opt) []kgo.Opt {
-	return append([]kgo.Opt{
-		kgo.SeedBrokers(cr.n.addr), kgo.Dialer(l.dial), kgo.MetadataMinAge(20 * time.Millisecond),
+	base := []kgo.Opt{
+		kgo.SeedBrokers(cr.seeds...), kgo.Dialer(l.dial), kgo.MetadataMinAge(20 * time.Millisecond),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 15 * time.Millisecond }),
 		kgo.ConcurrentTransactionsBackoff(10 * time.Millisecond), kgo.DisableClientMetrics(), kgo.AlwaysRetryEOF(),
-	}, opts...)
+	}
+	if cr.clients != nil {
+		base = append(base, kgo.WithLogger(kgo.BasicLogger(cr.clients, kgo.LogLevelInfo, clientPrefix())))
+	}
+	if cr.moving {
+		// A broker that is paused or cut off must not hold a client up for long: franz-go has
+		// one queue a broker, in which each request waits for the time-out of those before.
+		base = append(base, kgo.RequestTimeoutOverhead(400*time.Millisecond), kgo.ProduceRequestTimeout(time.Second), kgo.Dialer(cr.dialer(l)))
+	}
+	return append(base, opts...)
 }
+
+// clientPrefix names the lines of a client's log: when, and whose.
+func clientPrefix() func() string {
+	id := fmt.Sprintf("c%d ", clientNumber.Add(1))
+	return func() string { return time.Now().Format("15:04:05.000 ") + id }
+}
+
+var clientNumber atomic.Int64
 
 // pause waits, or less if the run ends.
 func pause(ctx context.Context, d time.Duration) {
@@ -164,11 +210,11 @@ func TestKillDuringGroupsAndTransactions(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 2))
-	cr := &crash{t: t, n: crashNode(t), began: time.Now(), txns: map[string][]sentTxn{}, acked: map[string]int64{},
-		counters: map[string]int64{}, polled: map[string]map[int64]bool{}, counts: map[string]int{}}
-	cr.n.start()
+	n := crashNode(t)
+	n.start()
+	cr := newCrash(t, n.addr)
 	for topic, parts := range topicParts() {
-		createParts(t, cr.n.addr, topic, parts, nil)
+		createParts(t, n.addr, topic, parts, nil)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -188,8 +234,8 @@ func TestKillDuringGroupsAndTransactions(t *testing.T) {
 		cr.mu.Lock()
 		cr.outages = append(cr.outages, outage{cr.now(), never})
 		cr.mu.Unlock()
-		cr.n.kill()
-		cr.n.start()
+		n.kill()
+		n.start()
 		cr.mu.Lock()
 		cr.outages[len(cr.outages)-1].to = cr.now()
 		bad := len(cr.bad)

@@ -20,7 +20,7 @@ func TestNoDescriptorsLeft(t *testing.T) {
 		t.Skip("needs prlimit: ", err)
 	}
 	n := newNode(t, "log.flush.offset.checkpoint.interval.ms=200", "replica.high.watermark.checkpoint.interval.ms=200", "log.initial.task.delay.ms=1")
-	n.under = []string{"prlimit", "--nofile=160:160"}
+	n.prefix = []string{"prlimit", "--nofile=160:160"}
 	n.start()
 	const parts = 150
 	createParts(t, n.addr, "many", parts, map[string]string{"flush.messages": "1"})

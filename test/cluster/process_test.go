@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -58,8 +59,9 @@ func TestMain(m *testing.M) {
 type node struct {
 	t         *testing.T
 	dir, addr string
+	prefix    []string // a command that runs the command that follows it, such as `ip netns exec`
 	args      []string
-	under     []string // a command that runs the node as its argument
+	starts    int
 	cmd       *exec.Cmd
 	out       *os.File
 	done      chan struct{}
@@ -120,18 +122,35 @@ func (n *node) tail() string {
 // start runs the process and waits until it says that it runs.
 func (n *node) start() {
 	n.t.Helper()
+	n.launch()
+	n.serving()
+}
+
+// launch runs the process. The log of the run before is kept beside the new one.
+func (n *node) launch() {
+	n.t.Helper()
 	var err error
+	if n.starts++; n.starts > 1 {
+		if err = os.Rename(n.log(), fmt.Sprintf("%s.%d", n.log(), n.starts-1)); err != nil {
+			n.t.Fatal(err)
+		}
+	}
 	if n.out, err = os.Create(n.log()); err != nil {
 		n.t.Fatal(err)
 	}
-	words := append(append(append([]string{}, n.under...), gregor(n.t)), n.args...)
-	n.cmd = exec.Command(words[0], words[1:]...)
+	line := append(append(n.prefix[:len(n.prefix):len(n.prefix)], gregor(n.t)), n.args...)
+	n.cmd = exec.Command(line[0], line[1:]...)
 	n.cmd.Stdout, n.cmd.Stderr = n.out, n.out
 	if err := n.cmd.Start(); err != nil {
 		n.t.Fatal(err)
 	}
 	n.done = make(chan struct{})
 	go func(cmd *exec.Cmd, done chan struct{}) { cmd.Wait(); close(done) }(n.cmd, n.done)
+}
+
+// serving waits until the process says that it runs.
+func (n *node) serving() {
+	n.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	tick := time.NewTicker(2 * time.Millisecond)
@@ -158,7 +177,13 @@ func (n *node) kill() {
 // stop ends the process as SIGTERM does.
 func (n *node) stop() {
 	n.t.Helper()
-	n.cmd.Process.Signal(os.Interrupt)
+	n.cmd.Process.Signal(syscall.SIGTERM)
+	n.ended()
+}
+
+// ended waits for the process, which was asked to end, and holds it to its exit code.
+func (n *node) ended() {
+	n.t.Helper()
 	select {
 	case <-n.done:
 	case <-time.After(30 * time.Second):

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -22,10 +23,18 @@ type raw struct {
 }
 
 func dial(addr string) (*raw, error) {
-	c, err := net.DialTimeout("tcp", addr, 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return dialContext(ctx, addr)
+}
+
+func dialContext(ctx context.Context, addr string) (*raw, error) {
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
+	abortive(c)
 	c.SetDeadline(time.Now().Add(60 * time.Second))
 	return &raw{c, bufio.NewReaderSize(c, 64<<10)}, nil
 }

@@ -14,6 +14,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
+// errMoved tells a member that its group has another coordinator.
+var errMoved = errors.New("the group has moved to another coordinator")
+
+// errUndecided tells a member that it does not know what became of its commit.
+var errUndecided = errors.New("the commit is undecided")
+
 // errGone tells a member that it is none any more.
 var errGone = errors.New("the coordinator does not know the member")
 
@@ -36,9 +42,13 @@ type protocol interface {
 }
 
 func (m *member) request(req kmsg.Request) (kmsg.Response, error) {
-	m.c.SetDeadline(time.Now().Add(10 * time.Second))
+	patience := 10 * time.Second
+	if m.cr.moving {
+		patience = 2 * time.Second // then the coordinator may be another
+	}
+	m.c.SetDeadline(time.Now().Add(patience))
 	resp, err := m.c.do(req)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	if errors.Is(err, os.ErrDeadlineExceeded) && !m.cr.moving {
 		m.cr.violation("%s: %s got no answer for 10 s", m.group, kmsg.NameForKey(req.Key()))
 	}
 	return resp, err
@@ -47,7 +57,8 @@ func (m *member) request(req kmsg.Request) (kmsg.Response, error) {
 // acquire and release move partitions in the ownership log.
 func (m *member) acquire(partition int32) {
 	now := m.cr.now()
-	m.held[partition] = &hold{m.group, m.id, partition, m.epoch, m.epoch, now, now, true}
+	// One that is answered by a coordinator of the past is not proven to be alive.
+	m.held[partition] = &hold{m.group, m.id, partition, m.epoch, m.epoch, now, now, !m.cr.moving}
 }
 
 func (m *member) release(partitions ...int32) {
@@ -107,7 +118,7 @@ func (m *member) send(req *kmsg.OffsetCommitRequest, ops []commitOp) error {
 	start := m.cr.now()
 	resp, err := m.request(req)
 	end := m.cr.now()
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	if errors.Is(err, os.ErrDeadlineExceeded) || err != nil && m.cr.moving {
 		end = never
 	}
 	codes := map[int32]int16{}
@@ -134,6 +145,14 @@ func (m *member) send(req *kmsg.OffsetCommitRequest, ops []commitOp) error {
 		}
 		ops[i] = op
 		m.cr.commits = append(m.cr.commits, op)
+		// What may still happen must not happen after a later commit: the member gives up
+		// its place, and with the next generation the coordinator refuses the old commit.
+		if op.end == never && m.cr.moving && err == nil {
+			err = errUndecided
+		}
+	}
+	if err != nil && m.cr.moving {
+		m.id, m.epoch = "", -1
 	}
 	return err
 }
@@ -155,7 +174,7 @@ func (cr *crash) slot(ctx context.Context, group string, p protocol) {
 func (cr *crash) live(ctx context.Context, m *member, p protocol, until time.Duration) {
 	for ctx.Err() == nil && cr.now() < until {
 		if m.c == nil {
-			c, err := dial(cr.n.addr)
+			c, err := cr.coordinator(ctx, m.group)
 			if err != nil {
 				pause(ctx, 5*time.Millisecond)
 				continue
@@ -170,6 +189,9 @@ func (cr *crash) live(ctx context.Context, m *member, p protocol, until time.Dur
 		case errors.Is(err, errGone):
 			m.releaseAll()
 		case err != nil:
+			if m.epoch < 0 {
+				m.releaseAll()
+			}
 			m.c.Close()
 			m.c = nil
 		}
@@ -198,14 +220,15 @@ func (cr *crash) end(ctx context.Context, m *member, p protocol) {
 		m.c.Close()
 	}
 	var err error
-	if m.c, err = dial(cr.n.addr); err != nil {
+	if m.c, err = cr.coordinator(ctx, m.group); err != nil {
 		return
 	}
 	_ = m.send(req, ops)
 	cr.mu.Lock()
 	defer cr.mu.Unlock()
 	for _, op := range ops {
-		if left && op.outcome == done {
+		// A coordinator of the past may have answered the leave; this is another one.
+		if left && op.outcome == done && !m.cr.moving {
 			cr.bad = append(cr.bad, fmt.Sprintf("%s: %s committed offset %d after its leave had been acknowledged", m.group, m.id, op.offset))
 		}
 	}

@@ -52,7 +52,12 @@ func (m *member) lost(code int16) error {
 		m.releaseAll()
 		m.epoch = -1
 		return errGone
-	case kerr.CoordinatorLoadInProgress.Code, kerr.NotCoordinator.Code, kerr.CoordinatorNotAvailable.Code:
+	case kerr.CoordinatorLoadInProgress.Code:
+		return nil
+	case kerr.NotCoordinator.Code, kerr.CoordinatorNotAvailable.Code:
+		if m.cr.moving {
+			return errMoved
+		}
 		return nil
 	}
 	m.cr.violation("%s: %v for a member", m.group, kerr.ErrorForCode(code))

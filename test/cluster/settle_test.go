@@ -17,12 +17,12 @@ func (cr *crash) settle() {
 	cr.startCopiers(ctx, &wg)
 	defer cr.await(&wg, "last copiers")
 	defer cancel()
-	c, err := dial(cr.n.addr)
+	c, done, err := cr.asker()
 	if err != nil {
 		cr.violation("the broker is not there in the end: %v", err)
 		return
 	}
-	defer c.Close()
+	defer done()
 	var missing string
 	for end := cr.now() + 20*time.Second; cr.now() < end; pause(ctx, 20*time.Millisecond) {
 		if missing, err = cr.unsettled(c); missing == "" || err != nil {
@@ -34,8 +34,21 @@ func (cr *crash) settle() {
 	}
 }
 
+// asker asks the one broker, or whichever of several has the answer; done ends it.
+func (cr *crash) asker() (c asker, done func(), err error) {
+	if cr.moving {
+		r := cr.routed()
+		return r, r.cl.Close, nil
+	}
+	conn, err := dial(cr.seeds[0])
+	if err != nil {
+		return nil, nil, err
+	}
+	return conn, func() { conn.Close() }, nil
+}
+
 // unsettled says what still has to happen.
-func (cr *crash) unsettled(c *raw) (string, error) {
+func (cr *crash) unsettled(c asker) (string, error) {
 	ends, err := listOffsets(c, 0)
 	if err != nil {
 		return "", err
@@ -70,12 +83,12 @@ func (cr *crash) unsettled(c *raw) (string, error) {
 // finalReading reads everything once more, with a client that knows nothing.
 func (cr *crash) finalReading() reading {
 	out := reading{}
-	c, err := dial(cr.n.addr)
+	c, done, err := cr.asker()
 	if err != nil {
 		cr.violation("the broker is not there in the end: %v", err)
 		return out
 	}
-	defer c.Close()
+	defer done()
 	ends, err := listOffsets(c, 1)
 	if err != nil {
 		cr.violation("no ends to read to: %v", err)
@@ -86,7 +99,7 @@ func (cr *crash) finalReading() reading {
 			delete(ends, tp)
 		}
 	}
-	cl := cr.reader()
+	cl := cr.reader(nil)
 	defer cl.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()

@@ -106,6 +106,7 @@ func (cr *crash) transaction(ctx context.Context, cl *kgo.Client, id string) boo
 	// The limit ends a producer whose transaction has been aborted while it waits.
 	limit, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
+	began := cr.now()
 	x := sentTxn{producer: id, outcome: refused} // until a commit is asked for, it cannot be
 	records := make([]*kgo.Record, 1+rand.IntN(10))
 	for i := range records {
@@ -116,6 +117,9 @@ func (cr *crash) transaction(ctx context.Context, cl *kgo.Client, id string) boo
 	}
 	split := rand.IntN(len(records) + 1)
 	err := cl.ProduceSync(limit, records[:split]...).FirstErr()
+	if err == nil && split > 0 {
+		cr.progressed(began, txnTopic)
+	}
 	if rand.IntN(8) == 0 {
 		pause(ctx, time.Duration(rand.IntN(1500))*time.Millisecond) // a slow one, some beyond the timeout
 	}
@@ -147,7 +151,7 @@ func (cr *crash) copy(ctx context.Context, topic, id string, opts []kgo.Opt) {
 	line := &lifeline{}
 	s, err := kgo.NewGroupTransactSession(cr.options(line, append([]kgo.Opt{kgo.TransactionalID(id), kgo.TransactionTimeout(txnLimit),
 		kgo.ConsumerGroup("copiers-" + topic), kgo.ConsumeTopics(inTopic), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.FetchMaxWait(100 * time.Millisecond),
+		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), kgo.ConsumeResetOffset(kgo.NoResetOffset()), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.FetchMaxWait(100 * time.Millisecond),
 		kgo.SessionTimeout(time.Second), kgo.RebalanceTimeout(time.Second), kgo.HeartbeatInterval(40 * time.Millisecond)},
 		opts...)...)...)
 	if err != nil {
@@ -163,7 +167,7 @@ func (cr *crash) copy(ctx context.Context, topic, id string, opts []kgo.Opt) {
 		poll, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 		f := s.PollRecords(poll, 50)
 		cancel()
-		if f.NumRecords() > 0 && !cr.copyBatch(s, f, topic, id) {
+		if f.NumRecords() > 0 && !cr.copyBatch(s, f, topic, id) || cr.outOfRange(f) {
 			return
 		}
 	}
@@ -175,6 +179,7 @@ func (cr *crash) copyBatch(s *kgo.GroupTransactSession, f kgo.Fetches, topic, id
 	}
 	limit, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
+	began := cr.now()
 	x := sentTxn{producer: id, outcome: refused}
 	var records []*kgo.Record
 	f.EachRecord(func(r *kgo.Record) {
@@ -187,6 +192,7 @@ func (cr *crash) copyBatch(s *kgo.GroupTransactSession, f kgo.Fetches, topic, id
 		_, err := s.End(limit, kgo.TryAbort)
 		return err == nil
 	}
+	cr.progressed(began, topic)
 	x.outcome = unknown
 	committed, err := s.End(limit, kgo.TryCommit)
 	switch {

@@ -32,28 +32,40 @@ func (cr *crash) startWatchers(ctx context.Context, wg *sync.WaitGroup) *watch {
 		open: &openTransactions{interval: abortInterval, load: 500 * time.Millisecond, slack: 3 * time.Second}}
 	wg.Go(func() { cr.observe(ctx, w) })
 	wg.Go(func() {
-		cl := cr.reader()
-		defer cl.Close()
 		for ctx.Err() == nil {
-			f := cl.PollFetches(ctx)
-			f.EachError(func(topic string, p int32, err error) {
-				var loss *kgo.ErrDataLoss
-				var answer *kerr.Error
-				switch {
-				case errors.As(err, &loss):
-					cr.count("positions that franz-go looked up again", 1)
-				case errors.As(err, &answer) && !answer.Retriable:
-					cr.violation("reading %s-%d: %v", topic, p, err)
-				}
-			})
-			f.EachRecord(func(r *kgo.Record) {
-				if !r.Attrs.IsControl() {
-					w.running.add(r)
-				}
-			})
+			cr.readOn(ctx, w.running)
 		}
 	})
 	return w
+}
+
+// readOn reads on behind what has been read, until the run ends or a leader does not know
+// an offset.
+func (cr *crash) readOn(ctx context.Context, into reading) {
+	cl := cr.reader(into)
+	defer cl.Close()
+	for ctx.Err() == nil {
+		f := cl.PollFetches(ctx)
+		f.EachError(func(topic string, p int32, err error) {
+			var loss *kgo.ErrDataLoss
+			var answer *kerr.Error
+			switch {
+			case errors.As(err, &loss):
+				cr.count("positions that franz-go looked up again", 1)
+			case errors.Is(err, kerr.OffsetOutOfRange) && cr.moving:
+			case errors.As(err, &answer) && !answer.Retriable:
+				cr.violation("reading %s-%d: %v", topic, p, err)
+			}
+		})
+		f.EachRecord(func(r *kgo.Record) {
+			if !r.Attrs.IsControl() {
+				into.add(r)
+			}
+		})
+		if cr.moving && cr.outOfRange(f) {
+			return
+		}
+	}
 }
 
 func (r reading) add(rec *kgo.Record) {
@@ -61,19 +73,23 @@ func (r reading) add(rec *kgo.Record) {
 	r[tp] = append(r[tp], readRecord{rec.Offset, string(rec.Value)})
 }
 
-// reader reads everything from the beginning, read_committed. It has no place to begin
+// reader reads everything behind what has been read, read_committed. It has no place to begin
 // anew: an offset out of range is an error. It is given control records too, so that
 // it knows when it has read everything.
 //
 // franz-go takes the epoch of its position from the last record that it hands out. If
 // aborted records of a later epoch followed, it calls them lost and reads them again;
 // that is no violation, for what is given twice or changed the checkers see.
-func (cr *crash) reader() *kgo.Client {
+func (cr *crash) reader(behind reading) *kgo.Client {
 	from := map[string]map[int32]kgo.Offset{}
 	for topic, n := range topicParts() {
 		from[topic] = map[int32]kgo.Offset{}
 		for p := range n {
-			from[topic][p] = kgo.NewOffset().At(0)
+			next := int64(0)
+			if read := behind[tpName(topic, p)]; len(read) > 0 {
+				next = read[len(read)-1].offset + 1
+			}
+			from[topic][p] = kgo.NewOffset().At(next)
 		}
 	}
 	cl, err := kgo.NewClient(cr.options(&lifeline{}, kgo.KeepControlRecords(), kgo.ConsumePartitions(from), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
@@ -84,13 +100,22 @@ func (cr *crash) reader() *kgo.Client {
 	return cl
 }
 
+// asker answers one request after the other.
+type asker interface {
+	do(kmsg.Request) (kmsg.Response, error)
+}
+
 // observe asks all questions on one connection, one after the other.
 func (cr *crash) observe(ctx context.Context, w *watch) {
+	if cr.moving {
+		cr.observeBrokers(ctx, w)
+		return
+	}
 	var c *raw
 	for ctx.Err() == nil {
 		var err error
 		if c == nil {
-			if c, err = dial(cr.n.addr); err != nil {
+			if c, err = dial(cr.seeds[0]); err != nil {
 				pause(ctx, 5*time.Millisecond)
 				continue
 			}
@@ -110,7 +135,7 @@ func (cr *crash) observe(ctx context.Context, w *watch) {
 	}
 }
 
-func (cr *crash) observeAll(c *raw, w *watch) error {
+func (cr *crash) observeAll(c asker, w *watch) error {
 	for _, group := range []string{"raw-classic", "raw-consumer", "eager", "cooperative", "consumer", "static"} {
 		if err := cr.readOffsets(c, group, workTopic, workParts, func(r readOp) { cr.reads = append(cr.reads, r) }); err != nil {
 			return err
@@ -130,7 +155,7 @@ func (cr *crash) observeAll(c *raw, w *watch) error {
 }
 
 // readOffsets reads the committed offsets of a group; each is called under cr.mu.
-func (cr *crash) readOffsets(c *raw, group, topic string, parts int32, each func(readOp)) error {
+func (cr *crash) readOffsets(c asker, group, topic string, parts int32, each func(readOp)) error {
 	req := kmsg.NewPtrOffsetFetchRequest()
 	req.SetVersion(7)
 	req.Group = group
@@ -175,7 +200,7 @@ func (r readOp) partition() (p int32) {
 
 // observeMarks asks for both watermarks by ListOffsets, and by Fetch at the last stable
 // offset.
-func (cr *crash) observeMarks(c *raw, m *watermarks) error {
+func (cr *crash) observeMarks(c asker, m *watermarks) error {
 	cr.mu.Lock()
 	acked := make(map[string]int64, len(cr.acked))
 	for tp, o := range cr.acked {
@@ -226,8 +251,8 @@ func (cr *crash) observeMarks(c *raw, m *watermarks) error {
 	return nil
 }
 
-// listOffsets asks for the ends of all partitions of the run.
-func listOffsets(c *raw, isolation int8) (map[string]int64, error) {
+// askOffsets asks for the ends of all partitions of the run.
+func askOffsets(c asker, isolation int8) (*kmsg.ListOffsetsResponse, error) {
 	req := kmsg.NewPtrListOffsetsRequest()
 	req.SetVersion(7)
 	req.ReplicaID, req.IsolationLevel = -1, isolation
@@ -245,8 +270,17 @@ func listOffsets(c *raw, isolation int8) (map[string]int64, error) {
 	if err != nil {
 		return nil, err
 	}
+	return r.(*kmsg.ListOffsetsResponse), nil
+}
+
+// listOffsets returns those ends that were told.
+func listOffsets(c asker, isolation int8) (map[string]int64, error) {
+	r, err := askOffsets(c, isolation)
+	if err != nil {
+		return nil, err
+	}
 	out := map[string]int64{}
-	for _, t := range r.(*kmsg.ListOffsetsResponse).Topics {
+	for _, t := range r.Topics {
 		for _, p := range t.Partitions {
 			if p.ErrorCode == 0 {
 				out[tpName(t.Topic, p.Partition)] = p.Offset
@@ -257,7 +291,7 @@ func listOffsets(c *raw, isolation int8) (map[string]int64, error) {
 }
 
 // observeTransactions asks coordinators and partitions what is open.
-func (cr *crash) observeTransactions(c *raw, o *openTransactions) error {
+func (cr *crash) observeTransactions(c asker, o *openTransactions) error {
 	states, err := openStates(c)
 	if err != nil {
 		return err
@@ -298,7 +332,7 @@ func (cr *crash) observeTransactions(c *raw, o *openTransactions) error {
 }
 
 // openStates describes the transactions that have not ended.
-func openStates(c *raw) ([]kmsg.DescribeTransactionsResponseTransactionState, error) {
+func openStates(c asker) ([]kmsg.DescribeTransactionsResponseTransactionState, error) {
 	list := kmsg.NewPtrListTransactionsRequest()
 	list.StateFilters = []string{"Ongoing", "PrepareCommit", "PrepareAbort", "PrepareEpochFence"}
 	r, err := c.do(list)

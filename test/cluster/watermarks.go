@@ -10,12 +10,26 @@ import (
 // is below a record that was acknowledged before the question.
 type watermarks struct {
 	hw, lso map[string]int64
+	epoch   map[string]int32 // the newest leader epoch that answered
+	stale   int              // answers of leaders of the past
 	bad     []string
 	seen    int
 }
 
 func newWatermarks() *watermarks {
-	return &watermarks{hw: map[string]int64{}, lso: map[string]int64{}}
+	return &watermarks{hw: map[string]int64{}, lso: map[string]int64{}, epoch: map[string]int32{}}
+}
+
+// current says whether a leader in this epoch is the newest that has answered so far. One
+// of the past that does not know of the next may lag behind it, and is not held against
+// it; the next one never lags behind those before.
+func (w *watermarks) current(tp string, epoch int32) bool {
+	if epoch < w.epoch[tp] {
+		w.stale++
+		return false
+	}
+	w.epoch[tp] = epoch
+	return true
 }
 
 // observe takes one answer for a partition; acked is the first offset behind all that
