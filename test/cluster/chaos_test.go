@@ -95,7 +95,7 @@ func chaosRound(t *testing.T, combined bool, faults int) tally {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 3))
-	f := newFleet(t, combined)
+	f := newFleet(t, shape{brokers: 3, combined: combined})
 	cr := newCrash(t, f.seeds()...)
 	cr.moving, cr.pace = true, 60*time.Millisecond
 	cr.clients = f.clientLog()

@@ -187,7 +187,7 @@ func TestOpenTransactions(t *testing.T) {
 
 func TestDifferencesOfReplicas(t *testing.T) {
 	whole := func(host int32) replica {
-		return replica{host: host, data: []byte("abcdef"), ends: map[int64]int{0: 0, 2: 3, 4: 6}, end: 4, epochs: []string{"0 0", "3 2"},
+		return replica{host: host, data: []byte("abcdef"), at: map[int64]int{0: 0, 2: 3, 4: 6}, end: 4, epochs: []string{"0 0", "3 2"},
 			producers: []producer.Entry{{ProducerID: 7, LastOffset: 3}}}
 	}
 	for _, x := range []struct {
@@ -196,11 +196,15 @@ func TestDifferencesOfReplicas(t *testing.T) {
 		want        string
 	}{
 		{"equal", "t-0", func(*replica) {}, ""},
-		{"a byte", "t-0", func(r *replica) { r.data = []byte("abcdeF") }, "differs on brokers 1 and 2 below offset 4"},
+		{"a byte", "t-0", func(r *replica) { r.data = []byte("abcdeF") }, "differs on brokers 1 and 2 from offset 0 to 4"},
 		{"shorter", "t-0", func(r *replica) { r.end = 2 }, "ends at 4 on broker 1 and at 2 on broker 2"},
 		{"shorter, internal", "__t-0", func(r *replica) { r.end, r.producers = 2, nil }, ""},
-		{"a byte below the shorter end", "__t-0", func(r *replica) { r.end, r.data = 2, []byte("aXc") }, "below offset 2"},
-		{"other batches", "__t-0", func(r *replica) { r.end, r.ends = 2, map[int64]int{2: 2} }, "below offset 2"},
+		{"a byte below the shorter end", "__t-0", func(r *replica) { r.end, r.data = 2, []byte("aXc") }, "from offset 0 to 2"},
+		{"other batches", "__t-0", func(r *replica) { r.end, r.at = 2, map[int64]int{0: 0, 2: 2} }, "from offset 0 to 2"},
+		{"begins later", "t-0", func(r *replica) {
+			r.first, r.data, r.at, r.epochs = 2, []byte("def"), map[int64]int{2: 0, 4: 3}, r.epochs[1:]
+		}, ""},
+		{"begins later, with a byte", "t-0", func(r *replica) { r.first, r.data, r.at = 2, []byte("dXf"), map[int64]int{2: 0, 4: 3} }, "from offset 2 to 4"},
 		{"epochs", "t-0", func(r *replica) { r.epochs = r.epochs[:1] }, "leader epochs"},
 		{"producers", "t-0", func(r *replica) { r.producers = []producer.Entry{{ProducerID: 7, LastOffset: 2}} }, "producers"},
 	} {

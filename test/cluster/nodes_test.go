@@ -33,6 +33,7 @@ type fleet struct {
 	dir   string
 	links links
 	hosts []*host
+	spare *host // not one of hosts
 	admin *kgo.Client
 }
 
@@ -62,22 +63,34 @@ func settings() []string {
 	}
 }
 
-// newFleet makes a cluster of three brokers and three controllers, in three processes or
-// in six, and starts it.
-func newFleet(t *testing.T, combined bool, overrides ...string) *fleet {
+// shape says what a fleet consists of. There are three controllers: processes of their
+// own, or the first three brokers.
+type shape struct {
+	brokers   int
+	combined  bool
+	overrides []string
+	spare     bool // one more process with the id of the first broker, which is not started
+}
+
+// newFleet makes a cluster and starts it.
+func newFleet(t *testing.T, s shape) *fleet {
 	t.Helper()
 	f := &fleet{t: t, dir: t.TempDir()}
-	for i := range 3 {
-		f.hosts = append(f.hosts, &host{id: int32(i + 1), number: i + 1, broker: true, controller: combined})
+	for i := range s.brokers {
+		f.hosts = append(f.hosts, &host{id: int32(i + 1), number: i + 1, broker: true, controller: s.combined && i < 3})
 	}
-	if !combined {
+	if !s.combined {
 		for i := range 3 {
-			f.hosts = append(f.hosts, &host{id: int32(i + 101), number: i + 4, controller: true})
+			f.hosts = append(f.hosts, &host{id: int32(i + 101), number: s.brokers + i + 1, controller: true})
 		}
 	}
 	numbers := map[int32]int{}
 	for _, h := range f.hosts {
 		numbers[h.id] = h.number
+	}
+	if s.spare {
+		f.spare = &host{id: 1, number: len(f.hosts) + 1, broker: true}
+		numbers[-1] = f.spare.number // no connection of its own needs to be told apart
 	}
 	f.links = newLinks(t, numbers)
 	var voters []string
@@ -89,7 +102,10 @@ func newFleet(t *testing.T, combined bool, overrides ...string) *fleet {
 	common := append(settings(), "controller.quorum.voters="+strings.Join(voters, ","), "controller.listener.names=CONTROLLER",
 		"listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT")
 	for _, h := range f.hosts {
-		f.prepare(h, append(common, overrides...))
+		f.prepare(h, append(common, s.overrides...))
+	}
+	if s.spare {
+		f.prepare(f.spare, append(common, "initial.broker.registration.timeout.ms=2000"))
 	}
 	t.Cleanup(f.end)
 	for _, h := range f.hosts {
@@ -100,7 +116,7 @@ func newFleet(t *testing.T, combined bool, overrides ...string) *fleet {
 		h.serving()
 	}
 	cl, err := kgo.NewClient(kgo.SeedBrokers(f.seeds()...), kgo.MetadataMinAge(20*time.Millisecond), kgo.DisableClientMetrics(),
-		kgo.RequestTimeoutOverhead(2*time.Second), kgo.RetryTimeout(5*time.Second))
+		kgo.RequestTimeoutOverhead(time.Second), kgo.RetryTimeout(5*time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,6 +139,9 @@ func (f *fleet) prepare(h *host, lines []string) {
 		advertised = append(advertised, "CONTROLLER://"+f.links.address(h.number, true))
 	}
 	dir := filepath.Join(f.dir, fmt.Sprint(h.id))
+	if h == f.spare {
+		dir += "-spare"
+	}
 	h.node = &node{t: f.t, dir: dir, addr: f.links.address(h.number, false), prefix: f.links.command(h.number)}
 	properties := filepath.Join(dir, "server.properties")
 	h.args = []string{"kafka-server-start", properties}
@@ -245,8 +264,6 @@ func (f *fleet) signal(h *host, s syscall.Signal) {
 // create makes a topic with three replicas.
 func (f *fleet) create(topic string, partitions int32, configs map[string]string) {
 	f.t.Helper()
-	req := kmsg.NewPtrCreateTopicsRequest()
-	req.TimeoutMillis = 10000
 	rt := kmsg.NewCreateTopicsRequestTopic()
 	rt.Topic, rt.NumPartitions, rt.ReplicationFactor = topic, partitions, 3
 	for _, k := range sortedKeys(configs) {
@@ -254,6 +271,26 @@ func (f *fleet) create(topic string, partitions int32, configs map[string]string
 		c.Name, c.Value = k, kmsg.StringPtr(configs[k])
 		rt.Configs = append(rt.Configs, c)
 	}
+	f.createTopic(rt)
+}
+
+// place makes a topic whose partitions have these replicas.
+func (f *fleet) place(topic string, replicas [][]int32) {
+	f.t.Helper()
+	rt := kmsg.NewCreateTopicsRequestTopic()
+	rt.Topic, rt.NumPartitions, rt.ReplicationFactor = topic, -1, -1
+	for p, r := range replicas {
+		a := kmsg.NewCreateTopicsRequestTopicReplicaAssignment()
+		a.Partition, a.Replicas = int32(p), r
+		rt.ReplicaAssignment = append(rt.ReplicaAssignment, a)
+	}
+	f.createTopic(rt)
+}
+
+func (f *fleet) createTopic(rt kmsg.CreateTopicsRequestTopic) {
+	f.t.Helper()
+	req := kmsg.NewPtrCreateTopicsRequest()
+	req.TimeoutMillis = 10000
 	req.Topics = append(req.Topics, rt)
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
@@ -262,7 +299,7 @@ func (f *fleet) create(topic string, partitions int32, configs map[string]string
 		err = kerr.ErrorForCode(resp.Topics[0].ErrorCode)
 	}
 	if err != nil {
-		f.t.Fatalf("creating %s: %v", topic, err)
+		f.t.Fatalf("creating %s: %v", rt.Topic, err)
 	}
 }
 
@@ -311,6 +348,33 @@ func within(limit time.Duration, missing func() string) string {
 		}
 		pause(ctx, 25*time.Millisecond)
 	}
+}
+
+// leaderOf is the host that leads a partition, and its leader epoch; nil without one.
+func (f *fleet) leaderOf(topic string, number int32) (*host, int32) {
+	parts, err := f.partitions()
+	if err != nil {
+		return nil, -1
+	}
+	for _, p := range parts {
+		for _, h := range f.hosts {
+			if p.topic == topic && p.number == number && p.leader == h.id {
+				return h, p.epoch
+			}
+		}
+	}
+	return nil, -1
+}
+
+// tool runs one of Kafka's commands and returns what it prints.
+func (f *fleet) tool(name string, args ...string) string {
+	f.t.Helper()
+	args = append([]string{name, "--bootstrap-server", strings.Join(f.seeds(), ",")}, args...)
+	out, err := exec.Command(gregor(f.t), args...).CombinedOutput()
+	if err != nil {
+		f.t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
 }
 
 // unhealthy says which partition has no leader or not all replicas in its ISR.
