@@ -158,6 +158,8 @@ func (cr *crash) options(l *lifeline, opts ...kgo.Opt) []kgo.Opt {
 		base = append(base, kgo.WithLogger(kgo.BasicLogger(cr.clients, kgo.LogLevelInfo, clientPrefix())))
 	}
 	if cr.moving {
+		// Brokers learn of a topic one after the other, on a busy machine not within five tries.
+		base = append(base, kgo.UnknownTopicRetries(-1))
 		// A broker that is paused or cut off must not hold a client up for long: franz-go has
 		// one queue a broker, in which each request waits for the time-out of those before.
 		base = append(base, kgo.RequestTimeoutOverhead(400*time.Millisecond), kgo.ProduceRequestTimeout(time.Second), kgo.Dialer(cr.dialer(l)))
