@@ -137,7 +137,9 @@ func (c assignments) Do(ctx context.Context, req kmsg.Request) (kmsg.Response, e
 // cluster is how the replica manager reaches other nodes.
 func (n *Node) cluster() replica.Cluster {
 	return replica.Cluster{
-		Peers:       func(id kafka.NodeID) replica.Peer { return n.peer(id, "replica-fetcher") },
+		Peers: func(id kafka.NodeID) replica.Peer {
+			return n.peer(id, "replica-fetcher", time.Duration(n.static.ReplicaSocketTimeoutMs)*time.Millisecond)
+		},
 		Controller:  alterPartitions{n},
 		Assignments: assignments{n},
 		BrokerEpoch: func() int64 { return n.lifecycle.brokerEpoch() },
@@ -145,9 +147,11 @@ func (n *Node) cluster() replica.Cluster {
 }
 
 // peer opens a way to another broker, at the inter-broker listener that its
-// registration tells at the time.
-func (n *Node) peer(id kafka.NodeID, purpose string) *rpc.Node {
+// registration tells at the time. A connection on which a request has no answer for that
+// long is given up.
+func (n *Node) peer(id kafka.NodeID, purpose string, timeout time.Duration) *rpc.Node {
 	o := n.rpcOptions("kafka.server.BrokerBlockingSender", purpose)
+	o.RequestTimeout = timeout
 	return rpc.NewNode(o, func() (string, error) { return n.brokerAddr(id) })
 }
 

@@ -31,7 +31,7 @@ func (p *peers) get(id kafka.NodeID, purpose string) brokerapi.Peer {
 	k := peerKey{id, purpose}
 	n := p.nodes[k]
 	if n == nil {
-		n = p.n.peer(id, purpose)
+		n = p.n.peer(id, purpose, rpc.DefaultRequestTimeout)
 		if p.closed {
 			_ = n.Close() // it refuses what it is given
 			return n

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -86,6 +87,29 @@ func zombieLeader(t *testing.T, f *fleet, cr *crash) {
 	}
 	f.until(recovery, f.unhealthy)
 	s.verify() // it knows nothing of the record
+}
+
+// TestFollowerGivesUpASilentLeader pauses a leader for longer than followers wait for an
+// answer (replica.socket.timeout.ms), but not until its session ends. A link that was cut
+// for a while looks the same, and the next answer on the old connection may come much later
+// than the link is there again.
+func TestFollowerGivesUpASilentLeader(t *testing.T) {
+	f := newFleet(t, shape{brokers: 3, overrides: []string{"broker.session.timeout.ms=60000", "replica.socket.timeout.ms=700"}})
+	f.place("silent", [][]int32{{1, 2, 3}})
+	f.until(recovery, f.unhealthy)
+	f.pause(f.hosts[0])
+	const says = "had no answer within 700ms"
+	f.until(10*time.Second, func() string {
+		for _, h := range f.hosts[1:3] {
+			b, err := os.ReadFile(h.log())
+			if err != nil || !strings.Contains(string(b), says) {
+				return fmt.Sprintf("broker %d does not say that the leader %s (%v)", h.id, says, err)
+			}
+		}
+		return ""
+	})
+	f.resume(f.hosts[0])
+	f.until(recovery, f.unhealthy)
 }
 
 // secondProcess starts a second process with the id of a broker that lives (R14). It is
