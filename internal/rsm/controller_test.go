@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -128,6 +129,11 @@ func (e *fakeEngine) batches() int {
 // start runs a controller that leads in epoch 1 of a cluster with one broker.
 func start(t *testing.T, clk clock.Clock, idle time.Duration) (*Controller, *fakeEngine) {
 	t.Helper()
+	return startLogging(t, clk, idle, slog.New(slog.DiscardHandler))
+}
+
+func startLogging(t *testing.T, clk clock.Clock, idle time.Duration, logger *slog.Logger) (*Controller, *fakeEngine) {
+	t.Helper()
 	e := newFakeEngine()
 	cfg := config.Default(map[string]string{
 		"process.roles": "broker,controller", "node.id": "1", "controller.quorum.voters": "1@localhost:9093",
@@ -136,7 +142,7 @@ func start(t *testing.T, clk clock.Clock, idle time.Duration) (*Controller, *fak
 	c := New(Config{
 		Machine: controller.Config{NodeID: 1, ClusterID: "test", Static: cfg, QuorumNodes: []int32{1},
 			Bootstrap: storage.BootstrapRecords(map[string]int16{features.MetadataVersionName: int16(features.DefaultVersion)})},
-		Engine: e, Clock: clk, Logger: slog.New(slog.DiscardHandler), MaxIdleInterval: idle,
+		Engine: e, Clock: clk, Logger: logger, MaxIdleInterval: idle,
 	})
 	e.listener = c
 	c.Start()
@@ -362,6 +368,38 @@ func TestNoOpRecordsOnlyWhenIdle(t *testing.T) {
 			t.Fatalf("batch %d is %T", i, last.Messages[0])
 		}
 		e.commit(t)
+	}
+}
+
+// levels hands on the level of everything that is logged.
+type levels struct {
+	slog.Handler
+	seen chan slog.Level
+}
+
+func (l levels) Enabled(context.Context, slog.Level) bool { return true }
+func (l levels) Handle(_ context.Context, r slog.Record) error {
+	if strings.Contains(r.Message, "timed task") {
+		l.seen <- r.Level
+	}
+	return nil
+}
+
+// TestTimedTasksThatHaveToWaitAreNoErrors: a controller that hands its leadership over, as
+// each does that is stopped, takes no more records. Nobody has to act on that.
+func TestTimedTasksThatHaveToWaitAreNoErrors(t *testing.T) {
+	for want, refuse := range map[slog.Level]error{slog.LevelInfo: kafka.RequestTimedOut, slog.LevelError: errors.New("broken")} {
+		clk := clock.NewVirtual(time.UnixMilli(1e12))
+		seen := make(chan slog.Level, 10)
+		_, e := startLogging(t, clk, 500*time.Millisecond, slog.New(levels{slog.DiscardHandler, seen}))
+		e.mu.Lock()
+		e.refuse = refuse
+		e.mu.Unlock()
+		clk.AwaitPending(1)
+		clk.Advance(500 * time.Millisecond)
+		if got := <-seen; got != want {
+			t.Errorf("%v is logged at level %v, want %v", refuse, got, want)
+		}
 	}
 }
 

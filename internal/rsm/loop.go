@@ -354,7 +354,12 @@ func (c *Controller) onTimer() {
 func (c *Controller) timed(res controller.Result) {
 	end, err := c.propose(res)
 	if err != nil {
-		c.cfg.Logger.Error("a timed task of the controller failed", "epoch", c.epoch, "error", err)
+		if errors.Is(err, kafka.RequestTimedOut) || errors.Is(err, kafka.NotController) {
+			// Leadership is handed over, or too much waits for its commit: nobody has to act.
+			c.cfg.Logger.Info("a timed task of the controller has to wait", "epoch", c.epoch, "error", err)
+		} else {
+			c.cfg.Logger.Error("a timed task of the controller failed", "epoch", c.epoch, "error", err)
+		}
 		c.afterFailedPropose(err)
 		return
 	}
