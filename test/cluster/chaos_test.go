@@ -131,7 +131,7 @@ func chaosRound(t *testing.T, combined bool, faults int) tally {
 	cr.settle()
 	stopWatching()
 	cr.await(&watchers, "observers")
-	cr.judge(w)
+	out.bad = cr.judge(w)
 	out.took = cr.now()
 	f.audit(&out)
 	cr.sum(&out, w)

@@ -271,8 +271,8 @@ func (cr *crash) await(wg *sync.WaitGroup, who string) {
 	}
 }
 
-// judge runs all checkers.
-func (cr *crash) judge(w *watch) {
+// judge runs all checkers and returns how much is wrong.
+func (cr *crash) judge(w *watch) (wrong int) {
 	final := cr.finalReading()
 	var txns []sentTxn
 	for _, p := range sortedKeys(cr.txns) {
@@ -289,6 +289,7 @@ func (cr *crash) judge(w *watch) {
 		"open transactions": w.open.bad,
 	}
 	for _, what := range sortedKeys(bad) {
+		wrong += len(bad[what])
 		for i, b := range bad[what] {
 			if i == 10 {
 				cr.t.Errorf("%s: %d more", what, len(bad[what])-i)
@@ -300,6 +301,7 @@ func (cr *crash) judge(w *watch) {
 	for _, rs := range final {
 		cr.counts["records read_committed"] += len(rs)
 	}
+	return wrong
 }
 
 // topicOf takes one topic out of a reading, with values as the producer of inTopic made
