@@ -23,7 +23,6 @@ type proxies struct {
 
 	mu        sync.Mutex
 	changed   *sync.Cond
-	pids      map[int]int // host -> its process
 	listeners map[int][]net.Listener
 	flows     map[*flow]bool
 	lost      map[[2]int]bool // from, to

@@ -31,8 +31,14 @@ func TestTrapsOnProcesses(t *testing.T) {
 // as runs a part on a fleet in its own name. Every part leaves the fleet in sync.
 func (f *fleet) as(t *testing.T, part func(*testing.T, *fleet, *crash)) {
 	was := f.t
-	f.t = t
-	defer func() { f.t = was }()
+	name := func(t *testing.T) {
+		f.t = t
+		for _, h := range append(f.hosts[:len(f.hosts):len(f.hosts)], f.spare) {
+			h.t = t
+		}
+	}
+	name(t)
+	defer name(was)
 	cr := newCrash(t, f.seeds()...)
 	cr.moving = true
 	part(t, f, cr)
