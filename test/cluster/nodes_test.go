@@ -301,6 +301,26 @@ func (f *fleet) createTopic(rt kmsg.CreateTopicsRequestTopic) {
 	if err != nil {
 		f.t.Fatalf("creating %s: %v", rt.Topic, err)
 	}
+	f.until(recovery, func() string {
+		for _, h := range f.brokers() {
+			if !f.knows(h, rt.Topic) {
+				return fmt.Sprintf("broker %d does not know %s", h.id, rt.Topic)
+			}
+		}
+		return ""
+	})
+}
+
+// knows says whether a broker's metadata has a topic.
+func (f *fleet) knows(h *host, topic string) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	req := kmsg.NewPtrMetadataRequest()
+	rt := kmsg.NewMetadataRequestTopic()
+	rt.Topic = kmsg.StringPtr(topic)
+	req.Topics = append(req.Topics, rt)
+	resp, err := f.admin.Broker(int(h.id)).Request(ctx, req)
+	return err == nil && resp.(*kmsg.MetadataResponse).Topics[0].ErrorCode == 0
 }
 
 // partition is one partition as the metadata has it.
