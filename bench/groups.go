@@ -40,11 +40,10 @@ type crowd struct {
 	mu    sync.Mutex
 	now   map[int]standing
 	leave map[int]chan struct{}
-	moved chan struct{} // one token: something changed
 }
 
 func newCrowd(ctx context.Context, s groupSpec) *crowd {
-	c := &crowd{spec: s, now: map[int]standing{}, leave: map[int]chan struct{}{}, moved: make(chan struct{}, 1)}
+	c := &crowd{spec: s, now: map[int]standing{}, leave: map[int]chan struct{}{}}
 	c.ctx, c.stop = context.WithCancelCause(ctx)
 	return c
 }
@@ -81,13 +80,9 @@ func (c *crowd) part(from, to int) {
 
 func (c *crowd) set(i int, leave chan struct{}, s standing) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.leave[i] == leave {
 		c.now[i] = s
-	}
-	c.mu.Unlock()
-	select {
-	case c.moved <- struct{}{}:
-	default:
 	}
 }
 
@@ -111,20 +106,38 @@ func (c *crowd) stable() bool {
 	return assigned == len(c.spec.topics)*c.spec.partitions
 }
 
-// settle waits until the group is stable.
+// settle waits until the group is stable. It looks every few milliseconds: looking
+// at a thousand members whenever one of them moves would cost more than the group.
 func (c *crowd) settle(limit time.Duration) error {
-	t := time.NewTimer(limit)
-	defer t.Stop()
-	for !c.stable() {
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	for end := time.Now().Add(limit); !c.stable(); {
 		select {
-		case <-c.moved:
+		case <-look.C:
 		case <-c.ctx.Done():
 			return context.Cause(c.ctx)
-		case <-t.C:
-			return fmt.Errorf("%s: not stable within %v", c.spec.group, limit)
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("%s: not stable within %v: %s", c.spec.group, limit, c.summary())
 		}
 	}
 	return nil
+}
+
+// summary counts members by what they believe.
+func (c *crowd) summary() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	epochs := map[int32]int{}
+	assigned, settled := 0, 0
+	for _, s := range c.now {
+		epochs[s.epoch]++
+		assigned += s.assigned
+		if s.settled {
+			settled++
+		}
+	}
+	return fmt.Sprintf("%d members, %d settled, %d partitions, members by epoch %v", len(c.now), settled, assigned, epochs)
 }
 
 func (c *crowd) close() {

@@ -5,14 +5,9 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"hash/crc32"
-	"math/rand/v2"
 	"net"
-	"runtime"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // latencySpec sends single records at a fixed rate and reads them at the tail; a
@@ -23,12 +18,9 @@ type latencySpec struct {
 	rate        int // records a second
 	recordBytes int
 	acks        int16
+	readers     int // at the tail, each of all records
 	warm, run   time.Duration
 }
-
-// The value's first 8 bytes are the intended time. It stands right behind the
-// record's varints, whose lengths depend on the value's size only.
-func stampOffset(batch []byte, size int) int { return len(batch) - 1 - size }
 
 func runLatency(ctx context.Context, s latencySpec) (*hist, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.warm+s.run+30*time.Second)
@@ -38,73 +30,57 @@ func runLatency(ctx context.Context, s latencySpec) (*hist, error) {
 		return nil, err
 	}
 	defer pc.Close()
-	cc, err := (&net.Dialer{}).DialContext(ctx, "tcp", s.addr)
-	if err != nil {
-		return nil, err
-	}
-	defer cc.Close()
 	end := time.Now().Add(s.warm + s.run + 20*time.Second)
 	pc.SetDeadline(end)
-	cc.SetDeadline(end)
+	readers := make([]net.Conn, max(1, s.readers))
+	for i := range readers {
+		if readers[i], err = (&net.Dialer{}).DialContext(ctx, "tcp", s.addr); err != nil {
+			return nil, err
+		}
+		defer readers[i].Close()
+		readers[i].SetDeadline(end)
+	}
 
 	total := int(float64(s.rate) * (s.warm + s.run).Seconds())
 	skip := int(float64(s.rate) * s.warm.Seconds())
-	out := &hist{}
-	errs := make([]error, 3)
+	hists := make([]hist, len(readers))
+	errs := make([]error, 2+len(readers))
 	var wg sync.WaitGroup
-	wg.Add(3)
+	wg.Add(len(errs))
 	go func() { defer wg.Done(); errs[0] = paceRecords(pc, s, total) }()
 	go func() { defer wg.Done(); errs[1] = drainAcks(pc, total) }()
-	go func() { defer wg.Done(); errs[2] = tailRecords(cc, s, total, skip, out) }()
+	for i, c := range readers {
+		go func() { defer wg.Done(); errs[2+i] = tailRecords(c, s, total, skip, &hists[i]) }()
+	}
 	wg.Wait()
-	for i, who := range []string{"sending", "reading acknowledgements", "reading the tail"} {
-		if errs[i] != nil {
-			return nil, fmt.Errorf("%s: %w", who, errs[i])
+	out := &hist{}
+	for i, err := range errs {
+		switch {
+		case err == nil:
+		case i == 0:
+			return nil, fmt.Errorf("sending: %w", err)
+		case i == 1:
+			return nil, fmt.Errorf("reading acknowledgements: %w", err)
+		default:
+			return nil, fmt.Errorf("reading the tail: %w", err)
+		}
+		if i >= 2 {
+			out.merge(&hists[i-2])
 		}
 	}
 	return out, nil
 }
 
-// paceRecords sends record i at start + i/rate. It sleeps with nanosleep on a
-// thread of its own: a Go timer overshoots by most of a millisecond.
 func paceRecords(c net.Conn, s latencySpec, total int) error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	batch, err := buildBatch(rand.New(rand.NewPCG(1, 1)), 1, s.recordBytes, codecNone)
+	f, err := newStamped(s.topic, 0, s.acks, s.recordBytes)
 	if err != nil {
 		return err
 	}
-	frame := produceFrame(s.topic, 0, s.acks, batch)
-	at := findBatch(frame, batch)
-	body := frame[at : at+len(batch)]
-	stamp := body[stampOffset(body, s.recordBytes):]
-	start := time.Now()
-	for i := 0; i < total; i++ {
-		due := start.Add(time.Duration(float64(i) / float64(s.rate) * 1e9))
-		for {
-			d := time.Until(due)
-			if d <= 0 {
-				break
-			}
-			ts := unix.NsecToTimespec(int64(d))
-			unix.Nanosleep(&ts, nil)
-		}
-		binary.BigEndian.PutUint64(stamp, uint64(due.UnixNano()))
-		binary.BigEndian.PutUint32(body[17:], crc32.Checksum(body[21:], castagnoli))
-		if _, err := c.Write(frame); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func findBatch(frame, batch []byte) int {
-	for i := len(frame) - len(batch); i > 0; i-- {
-		if string(frame[i:i+len(batch)]) == string(batch) {
-			return i
-		}
-	}
-	return -1
+	return pace(context.Background(), float64(s.rate), total, func(_ int, due time.Time) error {
+		f.set(due)
+		_, err := c.Write(f.frame)
+		return err
+	})
 }
 
 func drainAcks(c net.Conn, total int) error {

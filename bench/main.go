@@ -18,13 +18,19 @@ type bench struct {
 	where
 	pairs   int
 	kinds   []string
-	servers map[string]*server
+	running map[string]*cluster // by kind, all of one setup
+	setup   string              // its name
 	lines   []line
 	scale   float64 // share of the full volume a run; 1 for results of record
+	rounds  int     // failovers of gregor a row
+	kRounds int     // and of Apache Kafka, which takes seconds for each
+	gigs    float64 // of data, where a row needs much
+	kafka11 bool    // 100,000 partitions on Apache Kafka too
+	end     time.Time
 }
 
 func main() {
-	b := &bench{servers: map[string]*server{}}
+	b := &bench{running: map[string]*cluster{}}
 	rows := flag.String("rows", "", "rows to run, by number, separated by commas; empty runs all")
 	out := flag.String("out", "bench/out", "folder for results.md and results.json")
 	kinds := flag.String("servers", "gregor,floor,kafka", "which servers to measure")
@@ -32,11 +38,19 @@ func main() {
 	flag.StringVar(&b.floorBin, "floor", "bin/floor", "the floor binary")
 	flag.StringVar(&b.kafkaLibs, "kafka-libs", "", "folder with Apache Kafka's jars")
 	flag.StringVar(&b.dataDir, "data", "", "folder for log directories; tmpfs for rows bound by CPU")
+	flag.StringVar(&b.diskDir, "disk", "bench/.work/data", "folder of a real file system for rows bound by the disk")
+	flag.IntVar(&b.nextPort, "first-port", 24000, "the first of some 1,900 ports for servers")
+	flag.IntVar(&b.rounds, "rounds", 100, "failovers of gregor a row")
+	flag.IntVar(&b.kRounds, "kafka-rounds", 100, "failovers of Apache Kafka a row")
+	flag.Float64Var(&b.gigs, "gigs", 20, "GB on disk for rows 11a and 12c")
+	flag.BoolVar(&b.kafka11, "kafka-11b", false, "100,000 partitions on Apache Kafka too; it fails by default limits")
+	limit := flag.Duration("limit", 24*time.Hour, "begin no measurement that would not end within this time; the table then shows fewer")
 	flag.IntVar(&b.pairs, "pairs", 5, "measurements of each server a row")
 	flag.Float64Var(&b.scale, "scale", 1, "share of the full volume a measurement")
 	flag.Parse()
+	b.end = time.Now().Add(*limit)
 	b.kinds = strings.Split(*kinds, ",")
-	for _, p := range []*string{&b.gregorBin, &b.floorBin, &b.kafkaLibs} {
+	for _, p := range []*string{&b.gregorBin, &b.floorBin, &b.kafkaLibs, &b.diskDir} {
 		*p, _ = filepath.Abs(*p)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -73,52 +87,88 @@ func (b *bench) run(ctx context.Context, want []string) error {
 }
 
 func (b *bench) stopAll() {
-	for _, s := range b.servers {
-		s.stop()
+	for kind, c := range b.running {
+		c.stop()
+		delete(b.running, kind)
 	}
 }
 
-// get returns the running server of a kind, started and warmed once for all rows.
-func (b *bench) get(ctx context.Context, kind string) (*server, error) {
-	if s := b.servers[kind]; s != nil {
-		return s, s.alive()
+// use returns the running servers of a kind, started and warmed once for all rows of
+// one setup. Those of another setup are stopped before.
+func (b *bench) use(ctx context.Context, kind string, u setup) (*cluster, error) {
+	if b.setup != u.name {
+		b.stopAll()
+		b.setup = u.name
 	}
-	s, err := b.prepare(ctx, kind, nil)
+	if c := b.running[kind]; c != nil {
+		return c, c.alive()
+	}
+	c, err := b.prepareCluster(ctx, kind, u)
 	if err != nil {
 		return nil, err
 	}
-	b.servers[kind] = s
-	if err := b.start(ctx, s); err != nil {
+	b.running[kind] = c
+	if err := b.startAll(ctx, c); err != nil || u.cold {
+		return c, err
+	}
+	if err := b.warm(ctx, c); err != nil {
+		return nil, fmt.Errorf("warming %s: %w", kind, err)
+	}
+	return c, nil
+}
+
+// get returns the running single node of a kind.
+func (b *bench) get(ctx context.Context, kind string) (*server, error) {
+	c, err := b.use(ctx, kind, single)
+	if err != nil {
 		return nil, err
 	}
-	return s, b.warm(ctx, s)
+	return c.nodes[0], nil
 }
 
 // warm gives the JVM time to compile: 5 million records or 60 s, whichever is first.
-func (b *bench) warm(ctx context.Context, s *server) error {
+func (b *bench) warm(ctx context.Context, c *cluster) error {
+	const topic = "warm"
 	total := int64(600 << 20)
-	if s.kind != kafka {
+	if c.kind != kafka {
 		total = 64 << 20
 	}
-	topic := "warm"
-	if err := s.newTopic(ctx, topic, 6, nil); err != nil {
+	total = int64(float64(total) * b.scale)
+	if err := c.newTopic(ctx, topic, 6, nil); err != nil {
 		return err
 	}
-	spec := produceSpec{addr: s.addr, topic: topic, partitions: 6, conns: 4, inFlight: 5, batchBytes: 16 << 10, recordBytes: 100, acks: 1, totalBytes: int64(float64(total) * b.scale), limit: time.Minute}
+	leaders, err := c.leaders(topic)
+	if err != nil {
+		return err
+	}
+	acks := int16(1)
+	if len(c.nodes) > 1 {
+		acks = -1
+	}
+	if len(c.nodes) == 1 {
+		leaders = nil
+	}
+	spec := produceSpec{addr: c.nodes[0].addr, leaders: leaders, topic: topic, partitions: 6, conns: 6, inFlight: 5, batchBytes: 16 << 10, recordBytes: 100, acks: acks, totalBytes: total, limit: time.Minute}
 	if _, err := runProduce(ctx, spec); err != nil {
-		return fmt.Errorf("warming %s: %w", s.kind, err)
+		return err
 	}
-	c := consumeSpec{addr: s.addr, topic: topic, partitions: 6, consumers: 2, totalBytes: int64(float64(total) * b.scale), limit: time.Minute, fetchBytes: 1 << 20}
-	if _, err := runConsume(ctx, c); err != nil {
-		return fmt.Errorf("warming %s: %w", s.kind, err)
+	if len(c.nodes) == 1 {
+		r := consumeSpec{addr: c.nodes[0].addr, topic: topic, partitions: 6, consumers: 2, totalBytes: total, limit: time.Minute, fetchBytes: 1 << 20}
+		if _, err := runConsume(ctx, r); err != nil {
+			return err
+		}
 	}
-	return s.dropTopic(ctx, topic)
+	return c.dropTopic(ctx, topic)
 }
 
 // warmPages writes and deletes some gigabytes: the first write after an idle time
 // pays for pages that the host took back.
 func (b *bench) warmPages() error {
-	name := filepath.Join(b.dataDir, "warm-pages")
+	return b.warmPagesIn(b.dataDir)
+}
+
+func (b *bench) warmPagesIn(dir string) error {
+	name := filepath.Join(dir, "warm-pages")
 	f, err := os.Create(name)
 	if err != nil {
 		return err
@@ -138,7 +188,13 @@ func (b *bench) warmPages() error {
 // collects what measure returns a metric.
 func (b *bench) interleave(ctx context.Context, kinds []string, measure func(kind string) (map[string]float64, error)) (map[string]map[string][]float64, error) {
 	got := map[string]map[string][]float64{}
+	var longest time.Duration
 	for i := 0; i < b.pairs; i++ {
+		began := time.Now()
+		if i > 0 && began.Add(longest).After(b.end) {
+			fmt.Fprintf(os.Stderr, "  %d of %d: out of time\n", i, b.pairs)
+			break
+		}
 		order := slices.Clone(kinds)
 		if i%2 == 1 {
 			slices.Reverse(order)
@@ -162,6 +218,7 @@ func (b *bench) interleave(ctx context.Context, kinds []string, measure func(kin
 			}
 			fmt.Fprintf(os.Stderr, "  %d/%d %-6s %v\n", i+1, b.pairs, kind, m)
 		}
+		longest = max(longest, time.Since(began))
 	}
 	return got, nil
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -58,3 +59,53 @@ func (p *peer) do(req kmsg.Request, limit time.Duration) (kmsg.Response, error) 
 }
 
 func (p *peer) close() { p.c.Close() }
+
+// metadata returns the partitions of one topic as the broker knows them.
+func (p *peer) metadata(topic string) ([]kmsg.MetadataResponseTopicPartition, error) {
+	req := kmsg.NewPtrMetadataRequest()
+	req.SetVersion(9)
+	t := kmsg.NewMetadataRequestTopic()
+	t.Topic = &topic
+	req.Topics = append(req.Topics, t)
+	kresp, err := p.do(req, 20*time.Second)
+	if err != nil {
+		return nil, err
+	}
+	r := kresp.(*kmsg.MetadataResponse)
+	if len(r.Topics) != 1 {
+		return nil, fmt.Errorf("metadata of %d topics", len(r.Topics))
+	}
+	return r.Topics[0].Partitions, kerr.ErrorForCode(r.Topics[0].ErrorCode)
+}
+
+// leads asks the broker for the end offsets of partitions; an error says that it does
+// not lead one of them.
+func (p *peer) leads(topics map[string][]int32) error {
+	req := kmsg.NewPtrListOffsetsRequest()
+	req.SetVersion(6)
+	for name, parts := range topics {
+		t := kmsg.NewListOffsetsRequestTopic()
+		t.Topic = name
+		for _, i := range parts {
+			rp := kmsg.NewListOffsetsRequestTopicPartition()
+			rp.Partition, rp.CurrentLeaderEpoch, rp.Timestamp = i, -1, -1
+			t.Partitions = append(t.Partitions, rp)
+		}
+		req.Topics = append(req.Topics, t)
+	}
+	if len(req.Topics) == 0 {
+		return nil
+	}
+	kresp, err := p.do(req, time.Minute)
+	if err != nil {
+		return err
+	}
+	for _, t := range kresp.(*kmsg.ListOffsetsResponse).Topics {
+		for _, rp := range t.Partitions {
+			if err := kerr.ErrorForCode(rp.ErrorCode); err != nil {
+				return fmt.Errorf("%s-%d: %w", t.Topic, rp.Partition, err)
+			}
+		}
+	}
+	return nil
+}

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // usage is what the kernel has charged a process for so far.
@@ -14,8 +16,6 @@ type usage struct {
 	cpu time.Duration
 	rss int64 // bytes
 }
-
-const clockTick = 100 // USER_HZ of every Linux that Go runs on
 
 func usageOf(pid int) (usage, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -26,11 +26,15 @@ func usageOf(pid int) (usage, error) {
 	if len(f) < 22 {
 		return usage{}, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(f))
 	}
-	user, err1 := strconv.ParseInt(f[11], 10, 64)
-	sys, err2 := strconv.ParseInt(f[12], 10, 64)
-	pages, err3 := strconv.ParseInt(f[21], 10, 64)
-	if err1 != nil || err2 != nil || err3 != nil {
+	pages, err := strconv.ParseInt(f[21], 10, 64)
+	if err != nil {
 		return usage{}, fmt.Errorf("/proc/%d/stat is not as expected", pid)
 	}
-	return usage{cpu: time.Duration(user+sys) * (time.Second / clockTick), rss: pages * int64(os.Getpagesize())}, nil
+	// The process's CPU clock is what /proc/pid/stat shows in ticks of 10 ms, in
+	// nanoseconds: an idle server and a short phase use less than a tick.
+	var ts unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|2), &ts); err != nil {
+		return usage{}, fmt.Errorf("CPU clock of process %d: %w", pid, err)
+	}
+	return usage{cpu: time.Duration(ts.Nano()), rss: pages * int64(os.Getpagesize())}, nil
 }

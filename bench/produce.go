@@ -16,6 +16,7 @@ import (
 // produceSpec is one bounded produce load.
 type produceSpec struct {
 	addr        string
+	leaders     []string // by partition; nil where addr leads them all
 	topic       string
 	partitions  int
 	conns       int
@@ -52,21 +53,29 @@ func runProduce(ctx context.Context, s produceSpec) (produceResult, error) {
 	if n == 0 {
 		n = recordsFor(s.batchBytes, s.recordBytes)
 	}
-	frames := make([][]byte, s.partitions)
+	var addrs []string
+	frames := map[string][][]byte{} // by the address of their leader
 	var batchLen int
-	for p := range frames {
+	for p := range s.partitions {
 		b, err := buildBatch(rand.New(rand.NewPCG(uint64(p), 7)), n, s.recordBytes, s.codec)
 		if err != nil {
 			return produceResult{}, err
 		}
 		batchLen = len(b)
-		frames[p] = produceFrame(s.topic, int32(p), s.acks, b)
+		addr := s.addr
+		if s.leaders != nil {
+			addr = s.leaders[p]
+		}
+		if frames[addr] == nil {
+			addrs = append(addrs, addr)
+		}
+		frames[addr] = append(frames[addr], produceFrame(s.topic, int32(p), s.acks, b))
 	}
 	conns := make([]net.Conn, s.conns)
 	for i := range conns {
-		c, err := (&net.Dialer{}).DialContext(ctx, "tcp", s.addr)
+		c, err := (&net.Dialer{}).DialContext(ctx, "tcp", addrs[i%len(addrs)])
 		if err != nil {
-			return produceResult{}, fmt.Errorf("connection %d of %d to %s: %w", i+1, s.conns, s.addr, err)
+			return produceResult{}, fmt.Errorf("connection %d of %d to %s: %w", i+1, s.conns, addrs[i%len(addrs)], err)
 		}
 		defer c.Close()
 		conns[i] = c
@@ -83,7 +92,7 @@ func runProduce(ctx context.Context, s produceSpec) (produceResult, error) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			errs[i] = produceConn(c, frames, i, s.inFlight, int64(batchLen), &left, deadline, &results[i])
+			errs[i] = produceConn(c, frames[addrs[i%len(addrs)]], i/len(addrs), s.inFlight, int64(batchLen), &left, deadline, &results[i])
 		}()
 	}
 	wg.Wait()

@@ -26,7 +26,14 @@ var rows = []row{
 	{"6", "end to end at fixed rates of 1 KB records, RF1 acks=1", row6},
 	{"8", "memory", row8},
 	{"9", "start", row9},
-	{"12a", "large groups: all join, one leaves, rolling restart", row12a},
+	{"2a", "acks=all, RF3, min.insync 2, three nodes, 6 partitions, 100 B records in 16 KiB batches, 6 connections x 5 in flight", row2a},
+	{"7", "idle, 1,000 partitions, RF3", row7},
+	{"6-rf3", "end to end at fixed rates of 1 KB records, RF3 acks=all", row6Replicated},
+	{"5a", "fan-out in bulk: one producer, 20 consumers, 3 partitions, RF3 acks=all, 256 KiB batches of 1 KB records", row5a},
+	{"5b", "fan-out at the tail: 1 KB x 2,000/s to 20 consumers, RF3 acks=all", row5b},
+	{"2b", "durable: flush.messages=1, RF3 acks=all, 16 partitions, 51 producers of one 100 B record a request, ext4", row2b},
+	{"12a-classic", "a large group of the classic protocol: all join, one leaves, rolling restart", row12a(false)},
+	{"12a-848", "the same with the consumer protocol of KIP-848", row12a(true)},
 	{"12b", "transactions of 100 producers", row12b},
 }
 
@@ -142,7 +149,10 @@ func row4a(ctx context.Context, b *bench, r row) error {
 	}
 	for _, n := range []int{1, 6} {
 		got, err := b.interleave(ctx, b.has(gregor, floor, kafka), func(kind string) (map[string]float64, error) {
-			s := b.servers[kind]
+			s, err := b.get(ctx, kind)
+			if err != nil {
+				return nil, err
+			}
 			before, err := usageOf(s.pid())
 			if err != nil {
 				return nil, err
@@ -163,7 +173,11 @@ func row4a(ctx context.Context, b *bench, r row) error {
 		b.report(r, fmt.Sprintf("hot, %d consumers, 1 MiB fetches", n), got, metric{"GB/s", false, 2}, metric{"broker CPU-s a GB", true, 1.0 / 2})
 	}
 	for _, kind := range b.has(gregor, floor, kafka) {
-		if err := b.servers[kind].dropTopic(ctx, topic); err != nil {
+		s, err := b.get(ctx, kind)
+		if err != nil {
+			return err
+		}
+		if err := s.dropTopic(ctx, topic); err != nil {
 			return err
 		}
 	}

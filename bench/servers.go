@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -30,25 +29,37 @@ type server struct {
 	addr string
 	dir  string
 	cmd  *exec.Cmd
-	log  *os.File
+	id   int32
+	env  []string // beside our own
+	log  *os.File // its name; the process writes it
 	done chan struct{}
 }
 
-// where tells the bench where the programs are.
+// startLimit bounds every start: ten thousand partitions take a JVM its time.
+const startLimit = 3 * time.Minute
+
+// where tells the bench where the programs and the places for data are.
 type where struct {
 	gregorBin string
 	floorBin  string
 	kafkaLibs string // folder of Apache Kafka's jars
-	dataDir   string // a tmpfs or disk folder for log directories
+	dataDir   string // a tmpfs for rows bound by CPU
+	diskDir   string // a folder of a real file system for rows bound by the disk
+	nextPort  int
 }
 
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+// port finds a free port. They are counted up from one given, below those that the
+// kernel hands to clients: a killed server's port must stay free for its restart.
+func (w *where) port() (int, error) {
+	for range 1900 {
+		p := w.nextPort
+		w.nextPort++
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", p))
+		if err == nil {
+			return p, l.Close()
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	return 0, errors.New("no free port among 1,900")
 }
 
 // jvmFlags are those that Apache Kafka's start script gives.
@@ -57,52 +68,18 @@ var jvmFlags = []string{"-Xms1G", "-Xmx1G", "-server", "-XX:+UseG1GC", "-XX:MaxG
 
 const clusterID = "5L6g3nShT-eMCtK--X86sw"
 
-// prepare makes the directory and the properties of a single combined node, and
-// formats it. The same file serves both implementations.
-func (w where) prepare(ctx context.Context, kind string, extra map[string]string) (*server, error) {
-	dir, err := os.MkdirTemp(w.dataDir, "bench-"+kind+"-")
+// prepare makes and formats a single combined node.
+func (w *where) prepare(ctx context.Context, kind string, extra map[string]string) (*server, error) {
+	c, err := w.prepareCluster(ctx, kind, setup{nodes: 1, extra: extra})
 	if err != nil {
 		return nil, err
 	}
-	port, err := freePort()
-	if err != nil {
-		return nil, err
-	}
-	s := &server{kind: kind, dir: dir, addr: fmt.Sprintf("127.0.0.1:%d", port)}
-	if kind == floor {
-		return s, nil
-	}
-	ctrl, err := freePort()
-	if err != nil {
-		return nil, err
-	}
-	props := map[string]string{
-		"process.roles": "broker,controller", "node.id": "1",
-		"listeners":                        fmt.Sprintf("PLAINTEXT://%s,CONTROLLER://127.0.0.1:%d", s.addr, ctrl),
-		"advertised.listeners":             "PLAINTEXT://" + s.addr,
-		"controller.listener.names":        "CONTROLLER",
-		"controller.quorum.voters":         fmt.Sprintf("1@127.0.0.1:%d", ctrl),
-		"listener.security.protocol.map":   "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-		"log.dirs":                         filepath.Join(dir, "data"),
-		"offsets.topic.replication.factor": "1", "transaction.state.log.replication.factor": "1", "transaction.state.log.min.isr": "1",
-		"log.segment.delete.delay.ms": "0", "group.initial.rebalance.delay.ms": "0",
-	}
-	for k, v := range extra {
-		props[k] = v
-	}
-	var text strings.Builder
-	for k, v := range props {
-		fmt.Fprintf(&text, "%s=%s\n", k, v)
-	}
-	if err := os.WriteFile(s.propsFile(), []byte(text.String()), 0o644); err != nil {
-		return nil, err
-	}
-	return s, w.format(ctx, s)
+	return c.nodes[0], nil
 }
 
 func (s *server) propsFile() string { return filepath.Join(s.dir, "server.properties") }
 
-func (w where) format(ctx context.Context, s *server) error {
+func (w *where) format(ctx context.Context, s *server) error {
 	var cmd *exec.Cmd
 	if s.kind == kafka {
 		cmd = exec.CommandContext(ctx, "java", "-cp", w.kafkaLibs+"/*", "kafka.tools.StorageTool", "format", "-t", clusterID, "-c", s.propsFile())
@@ -116,11 +93,23 @@ func (w where) format(ctx context.Context, s *server) error {
 }
 
 // start runs the process and waits until it answers requests.
-func (w where) start(ctx context.Context, s *server) error {
-	var err error
-	if s.log, err = os.Create(filepath.Join(s.dir, "log")); err != nil {
+func (w *where) start(ctx context.Context, s *server) error {
+	if err := w.launch(s); err != nil {
 		return err
 	}
+	if s.kind == floor {
+		return s.waitPort(ctx)
+	}
+	return s.waitReady(ctx, 1)
+}
+
+// launch runs the process. What it logs is added to what it logged before.
+func (w *where) launch(s *server) error {
+	var err error
+	if s.log, err = os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644); err != nil {
+		return err
+	}
+	defer s.log.Close()
 	switch s.kind {
 	case floor:
 		s.cmd = exec.Command(w.floorBin, "-listen", s.addr, "-dir", s.dir)
@@ -131,20 +120,20 @@ func (w where) start(ctx context.Context, s *server) error {
 	default:
 		s.cmd = exec.Command(w.gregorBin, "kafka-server-start", s.propsFile())
 	}
+	s.cmd.Env = append(os.Environ(), s.env...)
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
-	s.done = make(chan struct{})
+	done := make(chan struct{})
+	s.done = done
 	if err := s.cmd.Start(); err != nil {
 		return fmt.Errorf("starting %s: %w", s.kind, err)
 	}
-	go func() { s.cmd.Wait(); close(s.done) }()
-	if s.kind == floor {
-		return s.waitPort(ctx)
-	}
-	return s.waitReady(ctx)
+	cmd := s.cmd
+	go func() { cmd.Wait(); close(done) }()
+	return nil
 }
 
 func (s *server) waitPort(ctx context.Context) error {
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(startLimit); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if c, err := net.Dial("tcp", s.addr); err == nil {
 			return c.Close()
 		}
@@ -152,11 +141,11 @@ func (s *server) waitPort(ctx context.Context) error {
 			return err
 		}
 	}
-	return s.failed("did not open its port within 30 s")
+	return s.failed(fmt.Sprintf("did not open its port within %v", startLimit))
 }
 
-// waitReady asks for the cluster's metadata until the broker lists itself.
-func (s *server) waitReady(ctx context.Context) error {
+// waitReady asks for the cluster's metadata until it lists so many brokers.
+func (s *server) waitReady(ctx context.Context, brokers int) error {
 	if err := s.waitPort(ctx); err != nil {
 		return err
 	}
@@ -165,18 +154,18 @@ func (s *server) waitReady(ctx context.Context) error {
 		return err
 	}
 	defer adm.Close()
-	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(startLimit); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		c, cancel := context.WithTimeout(ctx, 2*time.Second)
 		m, err := adm.BrokerMetadata(c)
 		cancel()
-		if err == nil && len(m.Brokers) > 0 {
+		if err == nil && len(m.Brokers) >= brokers {
 			return nil
 		}
 		if err := s.alive(); err != nil {
 			return err
 		}
 	}
-	return s.failed("was not ready within 60 s")
+	return s.failed(fmt.Sprintf("was not ready within %v", startLimit))
 }
 
 func (s *server) alive() error {
@@ -198,18 +187,25 @@ func (s *server) failed(what string) error {
 
 func (s *server) pid() int { return s.cmd.Process.Pid }
 
-// stop ends the process and removes its directory.
-func (s *server) stop() error {
-	if s.cmd != nil && s.cmd.Process != nil {
-		s.cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-s.done:
-		case <-time.After(20 * time.Second):
-			s.cmd.Process.Kill()
-			<-s.done
-		}
-		s.log.Close()
+// end sends a signal and waits until the process is gone.
+func (s *server) end(sig os.Signal, limit time.Duration) error {
+	if s.cmd == nil || s.cmd.Process == nil {
+		return nil
 	}
+	s.cmd.Process.Signal(sig)
+	select {
+	case <-s.done:
+		return nil
+	case <-time.After(limit):
+		s.cmd.Process.Kill()
+		<-s.done
+		return s.failed(fmt.Sprintf("did not end within %v of %v", limit, sig))
+	}
+}
+
+// stop ends the process and removes its directory. One that is slow to stop is killed.
+func (s *server) stop() error {
+	s.end(syscall.SIGTERM, 20*time.Second)
 	return os.RemoveAll(s.dir)
 }
 

@@ -31,12 +31,16 @@ func median(v []float64) float64 {
 	return s[len(s)/2]
 }
 
-// ratio is the median of the pairwise ratios of two interleaved series.
+// ratio is the median of the pairwise ratios of two interleaved series; that of the
+// medians where one of them was measured more often.
 func ratio(a, b []float64) float64 {
-	n := min(len(a), len(b))
-	if n == 0 {
+	if len(a) == 0 || len(b) == 0 {
 		return math.NaN()
 	}
+	if len(a) != len(b) {
+		return median(a) / median(b)
+	}
+	n := len(a)
 	r := make([]float64, n)
 	for i := range r {
 		r[i] = a[i] / b[i]
@@ -48,7 +52,10 @@ func spread(v []float64) string {
 	if len(v) == 0 {
 		return "-"
 	}
-	return fmt.Sprintf("%s (%s-%s)", num(median(v)), num(slices.Min(v)), num(slices.Max(v)))
+	if len(v) == 1 {
+		return num(v[0]) + " (once)"
+	}
+	return fmt.Sprintf("%s (%s-%s, n=%d)", num(median(v)), num(slices.Min(v)), num(slices.Max(v)), len(v))
 }
 
 func num(f float64) string {
