@@ -244,7 +244,7 @@ func (c *cluster) inSyncNow(partitions int, names ...string) error {
 				return fmt.Errorf("%s has %d partitions on node %d", name, len(m), s.id)
 			}
 			for _, part := range m {
-				if part.Leader < 0 || len(part.ISR) < min(len(c.nodes), 3) {
+				if c.node(part.Leader) == nil || len(part.ISR) < min(len(c.nodes), 3) {
 					return fmt.Errorf("%s-%d: leader %d, in sync %v", name, part.Partition, part.Leader, part.ISR)
 				}
 				if part.Leader == s.id {
