@@ -168,6 +168,9 @@ func (b *bench) warmPages() error {
 }
 
 func (b *bench) warmPagesIn(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
 	name := filepath.Join(dir, "warm-pages")
 	f, err := os.Create(name)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // kinds of servers, in the order of the table.
@@ -149,23 +150,37 @@ func (s *server) waitReady(ctx context.Context, brokers int) error {
 	if err := s.waitPort(ctx); err != nil {
 		return err
 	}
-	adm, err := s.admin()
-	if err != nil {
-		return err
-	}
-	defer adm.Close()
+	var last error
 	for end := time.Now().Add(startLimit); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		c, cancel := context.WithTimeout(ctx, 2*time.Second)
-		m, err := adm.BrokerMetadata(c)
-		cancel()
-		if err == nil && len(m.Brokers) >= brokers {
+		n := 0
+		if n, last = s.brokers(); last == nil && n >= brokers {
 			return nil
 		}
-		if err := s.alive(); err != nil {
+		if last == nil {
+			last = fmt.Errorf("it knows %d of %d brokers", n, brokers)
+		}
+		if err := errors.Join(ctx.Err(), s.alive()); err != nil {
 			return err
 		}
 	}
-	return s.failed(fmt.Sprintf("was not ready within %v", startLimit))
+	return s.failed(fmt.Sprintf("was not ready within %v, %v", startLimit, last))
+}
+
+// brokers is how many brokers the node tells clients of.
+func (s *server) brokers() (int, error) {
+	p, err := dialPeer(s.addr, "bench")
+	if err != nil {
+		return 0, err
+	}
+	defer p.close()
+	req := kmsg.NewPtrMetadataRequest()
+	req.SetVersion(9)
+	req.Topics = []kmsg.MetadataRequestTopic{}
+	kresp, err := p.do(req, 5*time.Second)
+	if err != nil {
+		return 0, err
+	}
+	return len(kresp.(*kmsg.MetadataResponse).Brokers), nil
 }
 
 func (s *server) alive() error {
