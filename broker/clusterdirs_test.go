@@ -86,18 +86,6 @@ func alterLogDir(t *testing.T, ctx context.Context, cl *kgo.Client, id int, topi
 	return resp.(*kmsg.AlterReplicaLogDirsResponse).Topics[0].Partitions[0].ErrorCode
 }
 
-// eventually waits until cond holds.
-func eventually(t *testing.T, ctx context.Context, what string, cond func() bool) {
-	t.Helper()
-	for !cond() {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("still waiting until %s", what)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-}
-
 // load produces to all partitions of a topic until it is told to stop, each record
 // acknowledged by all in sync, and remembers how many were, in order.
 type load struct {
