@@ -41,9 +41,9 @@ var allFaults = []struct {
 // (swarm testing).
 func Draw(seed int64, nodes int, logger *slog.Logger) Plan {
 	rng := rand.New(rand.NewSource(seed))
-	p := Plan{Seed: seed, Partitions: 2 + rng.Int31n(2), Storm: 8 * time.Second, Weights: map[string]int{}, Aimed: rng.Intn(101)}
-	p.Gap = []time.Duration{200 * time.Millisecond, time.Second, 3 * time.Second}[rng.Intn(3)]
-	p.Outage = []time.Duration{500 * time.Millisecond, 3 * time.Second, 8 * time.Second}[rng.Intn(3)]
+	p := Plan{Seed: seed, Partitions: 2 + rng.Int31n(2), Storm: 5 * time.Second, Weights: map[string]int{}, Aimed: rng.Intn(101)}
+	p.Gap = []time.Duration{200 * time.Millisecond, 600 * time.Millisecond, 2 * time.Second}[rng.Intn(3)]
+	p.Outage = []time.Duration{500 * time.Millisecond, 2 * time.Second, 5 * time.Second}[rng.Intn(3)]
 	if rng.Intn(2) == 0 {
 		p.SegmentBytes = 1 << (10 + rng.Intn(5))
 	}
@@ -69,8 +69,8 @@ func Draw(seed int64, nodes int, logger *slog.Logger) Plan {
 	return p
 }
 
-// properties are what the nodes are configured with: the timeouts are a third of the
-// defaults, so that as much happens in a third of the time.
+// properties are what the nodes are configured with: the timeouts are a fraction of
+// the defaults, so that as much happens in as much less time.
 func properties(nodes int, rng *rand.Rand) map[string]string {
 	replicas, minISR := strconv.Itoa(min(3, nodes)), strconv.Itoa(min(2, nodes))
 	props := map[string]string{
@@ -78,7 +78,7 @@ func properties(nodes int, rng *rand.Rand) map[string]string {
 		"offsets.topic.num.partitions": "1", "offsets.topic.replication.factor": replicas,
 		"transaction.state.log.num.partitions": "1", "transaction.state.log.replication.factor": replicas,
 		"transaction.state.log.min.isr": minISR, "log.index.interval.bytes": "256",
-		"broker.heartbeat.interval.ms": "600", "broker.session.timeout.ms": "3000", "replica.lag.time.max.ms": "3000",
+		"broker.heartbeat.interval.ms": "400", "broker.session.timeout.ms": "2000", "replica.lag.time.max.ms": "2000",
 		"replica.high.watermark.checkpoint.interval.ms": "1000", "leader.imbalance.check.interval.seconds": "2",
 		"transaction.abort.timed.out.transaction.cleanup.interval.ms": "500",
 		"group.initial.rebalance.delay.ms":                            "0", "group.min.session.timeout.ms": "1000",

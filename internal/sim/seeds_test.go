@@ -45,7 +45,7 @@ const (
 	gcPercent = 400
 	// stuckAfter is how long a seed may take by the clock of the machine. In a bubble a
 	// goroutine that waits for a mutex stops time.
-	stuckAfter = 3 * time.Minute
+	stuckAfter = 90 * time.Second
 )
 
 // campaign is the seeds of a run of TestSeeds.
@@ -71,6 +71,7 @@ func TestSeeds(t *testing.T) {
 // work runs the seeds in this process.
 func (c campaign) work(t *testing.T, sum *totals) {
 	defer debug.SetGCPercent(debug.SetGCPercent(gcPercent))
+	debug.SetTraceback("all")
 	logger := slog.New(slog.DiscardHandler)
 	if name := os.Getenv("GREGOR_SIM_LOG"); name != "" {
 		f, err := os.Create(name)

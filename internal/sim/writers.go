@@ -38,11 +38,27 @@ func (cl *client) connect(opts ...kgo.Opt) (*kgo.Client, error) {
 	return kgo.NewClient(opts...)
 }
 
-// dial takes a moment, as every dial does: where a client repeats a refused one at once,
-// time must go on.
+// hop is what a dial and a request of a client take at least. Without it a client that
+// repeats at once what was refused, or that two brokers send to each other (KIP-951),
+// would stop time.
+const hop = 200 * time.Microsecond
+
+// dial takes a moment, as every dial does.
 func (cl *client) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	time.Sleep(time.Millisecond)
-	return cl.net.Dial(ctx, network, addr)
+	time.Sleep(5 * hop)
+	conn, err := cl.net.Dial(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	return paced{conn}, nil
+}
+
+// paced is a connection whose writes take a moment.
+type paced struct{ net.Conn }
+
+func (p paced) Write(b []byte) (int, error) {
+	time.Sleep(hop)
+	return p.Conn.Write(b)
 }
 
 func (cl *client) done() bool {
