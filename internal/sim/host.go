@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand"
 	"net"
+	"path"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -86,20 +87,29 @@ func (h *host) kill(rng *rand.Rand, mode vfs.CrashMode) {
 	h.c.reap(p)
 }
 
-// wipe replaces the directory of the data by a new one. Of a host that is no voter the
-// copy of the metadata goes too; a voter whose disk is gone is another voter.
+// wipe empties the directory of the data; what names the directory stays. Of a host that
+// is no voter the copy of the metadata goes too; a voter whose disk is gone is another
+// voter.
 func (h *host) wipe() error {
 	dirs := []string{dataDir}
 	if !h.votes() {
 		dirs = append(dirs, metaDir)
 	}
 	for _, d := range dirs {
-		if err := h.disk.RemoveAll(d); err != nil {
+		entries, err := h.disk.ReadDir(d)
+		if err != nil {
 			return err
 		}
+		for _, e := range entries {
+			if e.Name() == storage.MetaPropertiesName || e.Name() == storage.BootstrapCheckpointName {
+				continue
+			}
+			if err := h.disk.RemoveAll(path.Join(d, e.Name())); err != nil {
+				return err
+			}
+		}
 	}
-	_, err := storage.Format(h.disk, h.format)
-	return err
+	return nil
 }
 
 func (h *host) votes() bool {
