@@ -209,17 +209,29 @@ func (m *Machine) deleteOffsets(groupID string) []coord.Record {
 }
 
 // TopicsDeleted removes the offsets of deleted topics: those that were committed for the
-// deleted id, or without an id, for the deleted name.
+// deleted id, or without an id, for the deleted name. A deletion is told once: when the
+// removal cannot be written, RemoveOrphans looks for them again.
 func (m *Machine) TopicsDeleted(deleted map[string]kafka.TopicID) coord.Outcome {
-	return m.removeOffsets(func(topic string, o *offset) bool {
+	out := m.removeOffsets(func(topic string, o *offset) bool {
 		id, ok := deleted[topic]
 		return ok && (o.topicID.IsZero() || o.topicID == id)
 	})
+	out.Op = m.sweepAgain()
+	return out
+}
+
+// sweepAgain makes RemoveOrphans look again, with the next image, when the append that it
+// belongs to fails.
+func (m *Machine) sweepAgain() *op {
+	return &op{failed: func(*kafka.Code, int64) coord.Outcome {
+		m.swept = false
+		return coord.Outcome{}
+	}}
 }
 
 // RemoveOrphans removes the offsets of topics that the metadata does not have: those that
-// were deleted while nobody coordinated this partition. It does so once; from then on
-// TopicsDeleted tells of every deletion. img must not be older than any offset in the
+// were deleted while nobody coordinated this partition. It does so once, and again after a
+// removal that could not be written; otherwise TopicsDeleted tells of every deletion. img must not be older than any offset in the
 // log: it must have the registration of the broker that leads the partition.
 func (m *Machine) RemoveOrphans(img *metadata.Image) coord.Outcome {
 	if m.swept {
@@ -235,10 +247,7 @@ func (m *Machine) RemoveOrphans(img *metadata.Image) coord.Outcome {
 		}
 		return img.TopicByID(o.topicID) == nil
 	})
-	out.Op = &op{failed: func(*kafka.Code, int64) coord.Outcome {
-		m.swept = false // the next image tries again
-		return coord.Outcome{}
-	}}
+	out.Op = m.sweepAgain()
 	return out
 }
 
