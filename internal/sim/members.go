@@ -45,7 +45,7 @@ func (cl *client) membership(until time.Time) error {
 		kgo.SessionTimeout(2 * time.Second), kgo.HeartbeatInterval(400 * time.Millisecond), kgo.RebalanceTimeout(4 * time.Second),
 		kgo.OnPartitionsAssigned(assigned), kgo.OnPartitionsRevoked(gone), kgo.OnPartitionsLost(gone)}
 	if cl.consumer {
-		opts = append(opts, kgo.WithContext(context.WithValue(context.Background(), "opt_in_kafka_next_gen_balancer_beta", true))) //nolint // the client's own key
+		opts = append(opts, kgo.ServerSideBalancer())
 	} else if cl.rng.Intn(2) == 0 {
 		opts = append(opts, kgo.Balancers(kgo.RangeBalancer()))
 	}
