@@ -246,6 +246,9 @@ func stopUnderLoad(t *testing.T, f *fleet, cr *crash) {
 	load.Go(func() { s.write(ctx, math.MaxInt, 2*time.Millisecond) })
 	for _, h := range f.brokers() {
 		f.stop(h)
+		if b, err := os.ReadFile(h.log()); err != nil || !strings.Contains(string(b), "The controller has asked us to exit controlled shutdown") {
+			t.Errorf("broker %d ended before the controller let it go (%v)", h.id, err)
+		}
 		f.start(h)
 		f.until(recovery, f.unhealthy)
 	}
