@@ -14,9 +14,12 @@ import (
 
 const (
 	// goOn is the time within which every topic must take records again, counted from the
-	// begin of a fault. A broker that is cut off from all but the clients still answers them;
-	// the transactional ones among them find out by time-outs of several seconds.
-	goOn = 15 * time.Second
+	// begin of a fault. Topics that are written with what a group reads have more: a broker that
+	// is cut off from all but the clients still answers as coordinator of groups and
+	// transactions. Clients find out by time-outs of several seconds, and ask any broker
+	// for the coordinator, the one that is cut off too.
+	goOn       = 15 * time.Second
+	goOnCopies = 30 * time.Second
 	// recovery is the time within which every replica must be in sync after a fault.
 	recovery = 30 * time.Second
 	// A round is one cluster and its checks; a long run is made of many.
@@ -112,7 +115,7 @@ func chaosRound(t *testing.T, combined bool, faults int) tally {
 	watching, stopWatching := context.WithCancel(context.Background())
 	defer stopWatching()
 	w := cr.startWatchers(watching, &watchers)
-	if what, _ := cr.stuck(0, 2*goOn); what != "" {
+	if what, _ := cr.stuck(0); what != "" {
 		t.Fatalf("the load does not begin: %s", what)
 	}
 	var out tally
@@ -122,7 +125,7 @@ func chaosRound(t *testing.T, combined bool, faults int) tally {
 		out.kind(x.kind, 1)
 		if what := cr.suffer(ctx, f, x); what != "" {
 			out.stuck++
-			t.Logf("fault %d, %s: no progress within %v: %s", out.faults, x.kind, goOn, what)
+			t.Logf("fault %d, %s: no progress in time: %s", out.faults, x.kind, what)
 		}
 		pause(ctx, time.Duration(rng.IntN(300))*time.Millisecond)
 	}
@@ -147,7 +150,7 @@ func (cr *crash) suffer(ctx context.Context, f *fleet, x fault) string {
 	cr.outages = append(cr.outages, outage{began, never})
 	cr.mu.Unlock()
 	x.inject()
-	stuck, last := cr.stuck(began, goOn-(cr.now()-began))
+	stuck, last := cr.stuck(began)
 	progress := cr.now()
 	pause(ctx, x.hold-(cr.now()-began))
 	x.repair()
@@ -164,26 +167,34 @@ func (cr *crash) suffer(ctx context.Context, f *fleet, x fault) string {
 // stuck waits until records that were sent after began are acknowledged: one on each
 // partition that is written without transaction, one on each topic that is written with.
 // It returns the place that is missing and the one that came last.
-func (cr *crash) stuck(began, limit time.Duration) (missing, last string) {
-	var places []string
+func (cr *crash) stuck(began time.Duration) (missing, last string) {
+	var written []string
 	for p := range workParts {
-		places = append(places, tpName(workTopic, p))
+		written = append(written, tpName(workTopic, p))
 	}
 	for p := range txnParts {
-		places = append(places, tpName(inTopic, p))
+		written = append(written, tpName(inTopic, p))
 	}
-	places = append(places, txnTopic, outTopic, out848)
-	missing = within(max(limit, time.Millisecond), func() string {
-		cr.mu.Lock()
-		defer cr.mu.Unlock()
-		for _, p := range places {
-			if at, ok := cr.progress[p]; !ok || at < began {
-				last = p
-				return p
+	written = append(written, txnTopic)
+	for _, x := range []struct {
+		places []string
+		limit  time.Duration
+	}{{written, goOn}, {[]string{outTopic, out848}, goOnCopies}} {
+		missing = within(max(x.limit-(cr.now()-began), time.Millisecond), func() string {
+			cr.mu.Lock()
+			defer cr.mu.Unlock()
+			for _, p := range x.places {
+				if at, ok := cr.progress[p]; !ok || at < began {
+					last = p
+					return p
+				}
 			}
+			return ""
+		})
+		if missing != "" {
+			break
 		}
-		return ""
-	})
+	}
 	return missing, last
 }
 
