@@ -151,8 +151,10 @@ func (cr *crash) suffer(ctx context.Context, f *fleet, x fault) string {
 	cr.mu.Unlock()
 	x.inject()
 	stuck, last := cr.stuck(began)
+	if pause(ctx, x.hold-(cr.now()-began)); stuck == "" && x.hold > 0 {
+		stuck, last = cr.stuck(cr.now()) // by now the fault has all of its consequences
+	}
 	progress := cr.now()
-	pause(ctx, x.hold-(cr.now()-began))
 	x.repair()
 	repaired := cr.now()
 	f.until(recovery, f.unhealthy)
