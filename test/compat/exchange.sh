@@ -59,7 +59,7 @@ serve() {
     kafka) java -Xmx512m -XX:TieredStopAtLevel=1 -Dlog4j2.configurationFile="$work/log4j2.properties" -cp "$libs/*" kafka.Kafka "$work/server.properties" >"$work/node.log" 2>&1 & ;;
   esac
   node=$!
-  if ! until_true 120 grep -q "Kafka Server started" "$work/node.log"; then
+  if ! until_true 600 grep -q "Kafka Server started" "$work/node.log"; then
     echo "$1 did not start:"
     tail "$work/node.log"
     exit 1
