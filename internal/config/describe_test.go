@@ -143,6 +143,9 @@ func TestValidateBrokerConfigs(t *testing.T) {
 		{"leader.replication.throttled.rate", "1000", true, nil, ""},
 		{"log.cleaner.min.compaction.lag.ms", "9223372036854775807", false, nil, ""},
 		{"log.retention.ms", "0", false, kafka.InvalidRequest, "log.retention.ms must be unlimited"},
+		{"log.cleaner.threads", "2", false, nil, ""},
+		{"log.cleaner.threads", "3", false, kafka.InvalidRequest, "more than double the current value 1"},
+		{"log.cleaner.threads", "0", true, kafka.InvalidRequest, "at least 1"},
 		{"whatever", "0", false, nil, ""},
 	}
 	for _, c := range cases {

@@ -134,8 +134,25 @@ func (b *Broker) ValidateBrokerConfigs(dynamic map[string]string, perBroker bool
 	if perBroker {
 		node, cluster = dynamic, b.values.clusterWide
 	}
-	if _, err := build(layers(b.values.static, node, cluster)); err != nil {
+	next, err := build(layers(b.values.static, node, cluster))
+	if err != nil {
 		return kafka.InvalidRequest.Errorf("%s", err)
+	}
+	return cleanerThreads(b.LogCleanerThreads, next.LogCleanerThreads)
+}
+
+// cleanerThreads bounds a change of log.cleaner.threads at run time, as Kafka does: a slip
+// of the pen must not stop compaction, nor give it the whole machine.
+func cleanerThreads(now, next int) error {
+	switch {
+	case next == now:
+		return nil
+	case next < 1:
+		return kafka.InvalidRequest.Errorf("Log cleaner threads should be at least 1")
+	case next < now/2:
+		return kafka.InvalidRequest.Errorf("Log cleaner threads cannot be reduced to less than half the current value %d", now)
+	case next > 2*now:
+		return kafka.InvalidRequest.Errorf("Log cleaner threads cannot be increased to more than double the current value %d", now)
 	}
 	return nil
 }
