@@ -105,7 +105,11 @@ func (r *Relay) Serve(client, broker net.Conn) {
 		}
 	})
 	done.Go(func() {
-		defer func() { _, _ = broker.Close(), client.Close() }()
+		defer func() {
+			_, _ = broker.Close(), client.Close()
+			for range requests { // the reader of requests may wait for room
+			}
+		}()
 		for a := range requests {
 			f, err := readFrame(broker)
 			if err != nil {
@@ -120,8 +124,6 @@ func (r *Relay) Serve(client, broker net.Conn) {
 		}
 	})
 	done.Wait()
-	for range requests { // the reader of requests may wait for room
-	}
 }
 
 // readFrame reads a request or response with its size.
