@@ -36,8 +36,8 @@ const (
 	in       = "in"
 	inCount  = 20000
 	rowLimit = 60 * time.Second
-	// aSession is how long a client may stay silent that will go on.
-	aSession = 4 * time.Second
+	// patience is how long a client may stay silent that will go on.
+	patience = 4 * time.Second
 )
 
 type run struct {
@@ -209,7 +209,7 @@ func (r *run) try(row codes.Row) error {
 		case <-limit:
 			return fmt.Errorf("no outcome in %v", rowLimit)
 		case <-injected:
-			injected, silent = nil, time.After(aSession)
+			injected, silent = nil, time.After(patience)
 			if !isHeartbeat(row) {
 				again, silent = nil, time.After(0)
 			}
