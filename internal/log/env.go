@@ -100,9 +100,14 @@ func (d *dataDir) err() error {
 	return nil
 }
 
+// offlineError is why a directory is offline: it does not pass, whatever the cause.
+type offlineError struct{ error }
+
+func (e *offlineError) Unwrap() error { return e.error }
+
 // fail takes the directory offline, once.
 func (d *dataDir) fail(doing string, cause error) error {
-	err := kafka.KafkaStorageError.Errorf("%s in log directory %s: %w", doing, d.path, cause)
+	var err error = &offlineError{kafka.KafkaStorageError.Errorf("%s in log directory %s: %w", doing, d.path, cause)}
 	if !d.failure.CompareAndSwap(nil, &err) {
 		return *d.failure.Load()
 	}

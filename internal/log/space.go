@@ -57,9 +57,12 @@ func noRoom(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
-// Passing says whether an error of the log is one that may pass by itself: the disk
-// was full, or no descriptors were left, and the log can still be used.
-func (l *Log) Passing(err error) bool { return passing(err) && l.err() == nil }
+// Passing says whether a failure may pass by itself: the disk was full, or no
+// descriptors were left, and the directory is not offline for it.
+func Passing(err error) bool {
+	offline := (*offlineError)(nil)
+	return passing(err) && !errors.As(err, &offline)
+}
 
 // look asks the file system for its room above the headroom. ok is false when it
 // does not say; then nothing is refused.

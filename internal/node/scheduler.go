@@ -51,7 +51,12 @@ func newScheduler(n *Node) *scheduler {
 	s.add(cfg.LogFlushStartOffsetCheckpointIntervalMs, first, func() {
 		report("log-start-offset-checkpoint", n.logs.CheckpointLogStartOffsets())
 	})
-	s.add(spaceCheckMs, 0, n.logs.CheckSpace)
+	s.add(spaceCheckMs, 0, func() {
+		n.logs.CheckSpace()
+		if n.replicas != nil {
+			n.replicas.Reopen()
+		}
+	})
 	s.add(cfg.ProducerIDExpirationCheckIntervalMs, first, func() { n.logs.ExpireProducers() })
 	if n.replicas != nil {
 		s.add(cfg.ReplicaHighWatermarkCheckpointIntervalMs, 0, func() {

@@ -121,8 +121,7 @@ func (m *Manager) createPartition(tp kafka.TopicPartition, id kafka.TopicID, reg
 	m.Stats.PartitionCount.Add(1)
 	l, existed, err := m.createLog(tp, id, reg, cfg)
 	if err != nil {
-		m.logger.Error("partition is offline, its log cannot be opened", "partition", tp, "error", err)
-		m.Stats.OfflineReplicaCount.Add(1)
+		m.offline(p, "partition is offline, its log cannot be opened", err)
 		v.err = kafka.KafkaStorageError
 	} else {
 		v.log = l
@@ -155,8 +154,7 @@ func (m *Manager) applyPartition(p *Partition, reg *metadata.Partition, cfg *top
 		LeaderEpoch: reg.LeaderEpoch, PartitionEpoch: reg.PartitionEpoch, Replicas: reg.Replicas, ISR: reg.ISR,
 	}, cfg, &m.wakes)
 	if err != nil {
-		m.logger.Error("cannot become leader", "partition", p.tp, "leaderEpoch", reg.LeaderEpoch, "error", err)
-		m.Stats.OfflineReplicaCount.Add(1)
+		m.offline(p, "partition is offline, it cannot become leader", err)
 		p.close(kafka.KafkaStorageError, &m.wakes)
 	}
 	m.updateFetcher(p)

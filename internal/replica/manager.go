@@ -61,6 +61,7 @@ type Manager struct {
 	first  bool // no image was applied yet
 	// booting says that the first image is being applied.
 	booting bool
+	reopen  reopening
 	// defaults is the configuration of topics without overrides, nil until needed.
 	defaults *topicConfig
 	wakes    wakes

@@ -1,6 +1,10 @@
 package raft
 
-import "time"
+import (
+	"time"
+
+	"github.com/gregorhq/gregor/internal/log"
+)
 
 // roomDelay is the pause between two tries of a write for which there was no room.
 const roomDelay = 100 * time.Millisecond
@@ -11,7 +15,7 @@ const roomDelay = 100 * time.Millisecond
 func (e *Engine) patiently(doing string, op func() error) error {
 	for said := false; ; said = true {
 		err := op()
-		if err == nil || !e.o.Log.Passing(err) {
+		if err == nil || !log.Passing(err) {
 			if err == nil && said {
 				e.o.Logger.Info("the metadata log has room again", "operation", doing)
 			}

@@ -303,7 +303,7 @@ func (n *simNode) kill(mode vfs.CrashMode) {
 	n.fs = n.fs.Crash(n.s.rng, mode)
 	n.logs.Abort()
 	n.engine.end()
-	n.engine, n.logs, n.tasks = nil, nil, nil
+	n.engine, n.logs, n.tasks, n.left = nil, nil, nil, nil
 }
 
 func (n *simNode) pump() {
@@ -421,6 +421,7 @@ func (s *sim) settle(which ...*simNode) {
 	s.lossy = false
 	for _, n := range which {
 		n.cut, n.crashIn = false, 0
+		n.pump() // a crash inside of a snapshot waits for it
 		if n.engine == nil {
 			n.start()
 		}

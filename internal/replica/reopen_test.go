@@ -1,0 +1,55 @@
+package replica
+
+import (
+	"fmt"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gregorhq/gregor/internal/clock"
+	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/metadata"
+	"github.com/gregorhq/gregor/internal/vfs"
+)
+
+// TestPartitionsMadeOnAFullDiskComeOnline (L6): what failed for want of room or of
+// descriptors, at whatever step, is tried again until it succeeds; the counts are right.
+func TestPartitionsMadeOnAFullDiskComeOnline(t *testing.T) {
+	for _, cause := range []error{syscall.ENOSPC, syscall.EMFILE} {
+		for _, rule := range []vfs.Rule{
+			{Op: vfs.OpMkdir, Path: "/data/t-*"}, {Op: vfs.OpCreate, Path: "*.log"}, {Op: vfs.OpWrite, Path: "leader-epoch-checkpoint.tmp"},
+			{Op: vfs.OpCreate, Path: "partition.metadata.tmp"},
+		} {
+			t.Run(fmt.Sprintf("%v %v %s", cause, rule.Op, rule.Path), func(t *testing.T) {
+				fault := vfs.NewFault(vfs.NewMem())
+				k := &kit{t: t, clock: clock.NewVirtual(time.UnixMilli(1_700_000_000_000)), fs: fault, img: metadata.Empty()}
+				if err := fault.MkdirAll("/data", 0o755); err != nil {
+					t.Fatal(err)
+				}
+				k.open()
+				k.m.Apply(nil, k.img)
+				rule.Err, rule.Times = cause, -1
+				fault.Add(rule)
+				k.topic("t", 2, 1)
+				k.m.Reopen()
+				st := &k.m.Stats
+				if s := k.produce(k.m.Get("t", 0), AcksLeader, "a"); kafka.CodeOf(s.Err) != kafka.KafkaStorageError {
+					t.Fatalf("append: %v", s.Err)
+				}
+				if n := st.OfflineReplicaCount.Load(); n != 2 {
+					t.Fatalf("%d replicas are offline", n)
+				}
+				fault.Clear()
+				k.m.Reopen()
+				for i := range int32(2) {
+					if s := k.produce(k.m.Get("t", i), AcksLeader, "a"); s.Err != nil || s.BaseOffset != 0 {
+						t.Fatalf("append to %d: offset %d, %v", i, s.BaseOffset, s.Err)
+					}
+				}
+				if o, p, l := st.OfflineReplicaCount.Load(), st.PartitionCount.Load(), st.LeaderCount.Load(); o != 0 || p != 2 || l != 2 {
+					t.Fatalf("%d offline, %d partitions, %d leaders", o, p, l)
+				}
+			})
+		}
+	}
+}
