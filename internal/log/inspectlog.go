@@ -140,47 +140,14 @@ func (p *inspectedLog) segment(i int) {
 		return
 	}
 	defer f.Close()
-	offsets := p.offsetEntries(s)
-	from := int64(0)
-	if n := len(offsets); p.x.o.Quick && n > 0 {
-		from = int64(uint32(offsets[n-1]))
-		offsets = offsets[n-1:]
+	w := segmentWalk{p: p, base: s.base, next: s.base, offsets: p.offsetEntries(s), maxTs: NoTimestamp, lastTime: NoTimestamp}
+	w.times, err = p.timeEntries(s)
+	timesUnusable := err
+	if n := len(w.offsets); p.x.o.Quick && n > 0 {
+		w.from = int64(uint32(w.offsets[n-1]))
+		w.offsets = w.offsets[n-1:]
 	}
-	times, timesErr := p.timeEntries(s)
-	x := newIndexBuilder(s.base, 0)
-	wrongEpoch, wrongIndex, wrongTime, lastTime := false, false, false, batch.NoTimestamp
-	if from > 0 {
-		x.next = s.base
-	}
-	end, damaged, err := scanBatches(f, from, s.size, func(infos []batch.Info) error {
-		for k := range infos {
-			b := &infos[k]
-			if err := inSegment(b, s.base, x.next); err != nil {
-				return err
-			}
-			x.add(b)
-			x.offsets, x.times = x.offsets[:0], x.times[:0]
-			p.batches++
-			for len(offsets) > 0 && int64(uint32(offsets[0])) < int64(b.Pos) {
-				offsets, wrongIndex = offsets[1:], true
-			}
-			if len(offsets) > 0 && int64(uint32(offsets[0])) == int64(b.Pos) {
-				wrongIndex = wrongIndex || s.base+int64(offsets[0]>>32) != b.LastOffset
-				offsets = offsets[1:]
-			}
-			for len(times) > 0 && s.base+times[0].rel < b.BaseOffset {
-				times, wrongTime = times[1:], wrongTime || from == 0
-			}
-			if len(times) > 0 && s.base+times[0].rel <= b.LastOffset {
-				wrongTime = wrongTime || times[0].ts != b.MaxTimestamp
-				lastTime, times = times[0].ts, times[1:]
-			}
-			if p.table != nil && b.Magic >= batch.MagicV2 && b.BaseOffset >= p.start && p.table.at(b.BaseOffset) != b.LeaderEpoch {
-				wrongEpoch = true
-			}
-		}
-		return nil
-	})
+	end, damaged, err := scanBatches(f, w.from, s.size, w.batches)
 	if err != nil && !damagedBytes(err) {
 		p.say(Fail, "segment", file, err.Error(), "The directory goes offline when the broker reads there.")
 		return
@@ -188,31 +155,82 @@ func (p *inspectedLog) segment(i int) {
 	if damaged == nil {
 		damaged = err
 	}
-	s.next = x.next
-	if from > 0 && x.next == s.base {
+	if s.next = w.next; w.from > 0 && w.next == s.base {
 		s.next = -1
 	}
 	if damaged != nil {
 		p.damaged(file, s, last, end, damaged)
 	} else {
-		if wrongIndex || len(offsets) > 0 {
-			p.say(Warn, "offset index", offsetName(s.base)+suffixIndex, "an entry does not match the batch that it points to", "It is built again when it is used.")
-		}
-		switch {
-		case timesErr != nil:
-		case wrongTime || len(times) > 0:
-			timesErr = errors.New("an entry does not match the batch that it speaks of")
-		case !last && x.maxTs >= 0 && lastTime != x.maxTs:
-			timesErr = fmt.Errorf("its last entry is not the segment's largest timestamp %d", x.maxTs)
-		}
-		if timesErr != nil {
-			p.say(Warn, "time index", offsetName(s.base)+suffixTimeIndex, timesErr.Error(), "It is built again when it is used.")
-		}
+		w.indexes(last, timesUnusable)
 	}
-	if wrongEpoch {
+	if w.wrongEpoch {
 		p.say(Warn, "leader epochs", fileLeaderEpochs, "batches of segment "+offsetName(s.base)+" have leader epochs that the file does not say", "A follower may be told a wrong place to truncate to; remove the file to have it made from the batches.")
 	}
 	p.txnEntries(s)
+}
+
+// segmentWalk compares the batches of a segment with what the partition's other files
+// say of them, as they come by.
+type segmentWalk struct {
+	p          *inspectedLog
+	base, from int64 // from is the position of the first batch that is looked at
+	next       int64
+	maxTs      int64
+
+	offsets []uint64    // entries that no batch was met for yet
+	times   []timeEntry // the same
+	// lastTime is the timestamp of the last entry that a batch was met for.
+	lastTime int64
+
+	wrongIndex, wrongTime, wrongEpoch bool
+}
+
+func (w *segmentWalk) batches(infos []batch.Info) error {
+	for k := range infos {
+		b := &infos[k]
+		if err := inSegment(b, w.base, w.next); err != nil {
+			return err
+		}
+		w.next, w.maxTs = b.LastOffset+1, max(w.maxTs, b.MaxTimestamp)
+		w.p.batches++
+		for len(w.offsets) > 0 && int64(uint32(w.offsets[0])) < int64(b.Pos) {
+			w.offsets, w.wrongIndex = w.offsets[1:], true
+		}
+		if len(w.offsets) > 0 && int64(uint32(w.offsets[0])) == int64(b.Pos) {
+			w.wrongIndex = w.wrongIndex || w.base+int64(w.offsets[0]>>32) != b.LastOffset
+			w.offsets = w.offsets[1:]
+		}
+		for len(w.times) > 0 && w.base+w.times[0].rel < b.BaseOffset {
+			w.times, w.wrongTime = w.times[1:], w.wrongTime || w.from == 0
+		}
+		if len(w.times) > 0 && w.base+w.times[0].rel <= b.LastOffset {
+			w.wrongTime = w.wrongTime || w.times[0].ts != b.MaxTimestamp
+			w.lastTime, w.times = w.times[0].ts, w.times[1:]
+		}
+		if t := w.p.table; t != nil && b.Magic >= batch.MagicV2 && b.BaseOffset >= w.p.start && t.at(b.BaseOffset) != b.LeaderEpoch {
+			w.wrongEpoch = true
+		}
+	}
+	return nil
+}
+
+// indexes says what is wrong with the indexes of a segment that is whole. The last time
+// index entry of the active one may be missing: it is written when the segment is closed.
+func (w *segmentWalk) indexes(last bool, timesUnusable error) {
+	const rebuilt = "It is built again when it is used."
+	if w.wrongIndex || len(w.offsets) > 0 {
+		w.p.say(Warn, "offset index", offsetName(w.base)+suffixIndex, "an entry does not match the batch that it points to", rebuilt)
+	}
+	switch {
+	case timesUnusable != nil:
+	case w.wrongTime || len(w.times) > 0:
+		timesUnusable = errors.New("an entry does not match the batch that it speaks of")
+	case !last && w.maxTs >= 0 && w.lastTime != w.maxTs:
+		timesUnusable = fmt.Errorf("its last entry is not the segment's largest timestamp %d", w.maxTs)
+	}
+	if timesUnusable != nil {
+		w.p.say(Warn, "time index", offsetName(w.base)+suffixTimeIndex, timesUnusable.Error(), rebuilt)
+	}
 }
 
 // damaged says what comes of bytes that are no batch.
