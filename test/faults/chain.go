@@ -131,6 +131,7 @@ func (c *chain) live(i int, how inject.How, n int, early bool, steps int) bool {
 }
 
 var verified = regexp.MustCompile(`(?m)^verified (\d+) records`)
+var gap = regexp.MustCompile(`(?m)^gap (\S+)$`)
 var missing = regexp.MustCompile(`(?m)^missing \{\S+ \d+\}: \[([\d ]*)\]`)
 
 // judge decides what the end of a life says about it and about the points before it.
@@ -141,6 +142,10 @@ func (c *chain) judge(p point, hit bool, r inject.Result, stdout, stderr string)
 		return false
 	}
 	m := verified.FindStringSubmatch(stdout)
+	for _, g := range gap.FindAllStringSubmatch(stdout, -1) {
+		told := regexp.MustCompile(`level=(WARN|ERROR).* partition=` + g[1] + ` `).MatchString(stderr)
+		c.note(fmt.Sprintf("lost write: the end of a closed segment is missing, the log says so: %v", told))
+	}
 	if m != nil {
 		c.prove(m[1], missing.FindAllStringSubmatch(stdout, -1))
 	}
@@ -211,6 +216,13 @@ func (c *chain) prove(records string, lost [][]string) {
 		c.proved[p.how]++
 	}
 	c.open, c.short, c.lied = nil, "", false
+}
+
+// note counts something that happened.
+func (c *chain) note(what string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ends[what]++
 }
 
 // settle counts the points of a chain that ends here.

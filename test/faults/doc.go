@@ -18,8 +18,9 @@
 //
 // A write that the disk lost, although it and the flush after it succeeded, is another
 // matter, since nothing can keep a record whose bytes are nowhere. After a lost write of
-// a segment the end of that one log may be missing, from the lost record on, and nothing
-// else; or the next start or a reader is told of it, which is as good. In partitions of
+// a segment the end of that one log may be missing, from the lost record on; at the end
+// of a closed segment, where nothing but the offsets tells, the record alone, which is
+// counted; and nothing else. Or the next start or a reader is told of it. In partitions of
 // transactions, of coordinators and of metadata a file decides on other logs as well;
 // there it is only asked that nothing is read that was not written, and that the process
 // does not break down. A lost write of any other file loses nothing, or is told of.

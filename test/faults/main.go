@@ -94,7 +94,7 @@ type tally struct {
 	where    map[string]map[inject.How]int
 	starts   int
 	records  int
-	ends     map[string]int // how chains ended before their time
+	ends     map[string]int // how chains ended before their time, and what else there was to note
 	missing  int            // acknowledged records that lost writes took
 	failures []string
 }

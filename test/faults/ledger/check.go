@@ -36,8 +36,10 @@ type Verdict struct {
 	Foul  []string // those of Bad that not even a disk that lies accounts for
 	Lines []string // what is now known; to be appended to the ledger
 	// Lost are the acknowledged records that are missing, by log. They are in Bad
-	// unless they are the end of a log that may be short.
+	// unless they are of a log of which the disk lost a write. Gaps are the logs of
+	// those that go on behind what is missing.
 	Lost map[Log][]int
+	Gaps []Log
 }
 
 // judge collects a verdict.
@@ -56,7 +58,7 @@ func (j *judge) known(format string, args ...any) {
 }
 
 // Check compares what was seen after a start with what was written down. short names
-// the logs whose end may be missing, because the disk lied about it. txnGroup is the
+// the logs of which the disk lost a write. txnGroup is the
 // group whose offset transactions commit.
 func (l *Ledger) Check(seen Seen, txnGroup string, short map[Log]bool) Verdict {
 	j := &judge{Ledger: l, seen: seen, short: short, v: Verdict{Lost: map[Log][]int{}}}
@@ -204,14 +206,18 @@ func (j *judge) log(log Log, reading Reading) {
 
 // lost judges acknowledged records that are not there.
 func (j *judge) lost(log Log, reading Reading, missing []*record) {
+	gap := false
 	for _, r := range missing {
 		j.v.Lost[log] = append(j.v.Lost[log], r.id)
-		above := slices.ContainsFunc(reading.All, func(v Value) bool { return v.Offset > r.offset })
-		if !j.short[log] || above {
+		if !j.short[log] {
 			j.bad("%v: record %d, acknowledged at %d, is lost", log, r.id, r.offset)
-		} else {
-			j.known("absent %d", r.id)
+			continue
 		}
+		j.known("absent %d", r.id)
+		gap = gap || slices.ContainsFunc(reading.All, func(v Value) bool { return v.Offset > r.offset })
+	}
+	if gap {
+		j.v.Gaps = append(j.v.Gaps, log)
 	}
 }
 

@@ -46,6 +46,9 @@ func (lf *life) compare(ctx context.Context, short string) (v ledger.Verdict, er
 	for log, ids := range v.Lost {
 		fmt.Printf("missing %v: %v\n", log, ids)
 	}
+	for _, log := range v.Gaps {
+		fmt.Printf("gap %s-%d\n", topicOf(log), log.Partition)
+	}
 	if len(v.Bad) > 0 {
 		return v, nil
 	}
