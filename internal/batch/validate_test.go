@@ -138,6 +138,50 @@ func TestValidateSizes(t *testing.T) {
 	}
 }
 
+// TestRecompressedSizeIsTheLimit (L11): a batch that the topic's codec makes larger than
+// it came is held against the limit again, to the byte, whatever codec and format it
+// came in.
+func TestRecompressedSizeIsTheLimit(t *testing.T) {
+	grown := 0
+	inputs := map[string][]byte{}
+	for from := CodecNone; from <= CodecZstd; from++ {
+		inputs["v2 "+from.String()] = clientBatch(t, from, 60)
+	}
+	for name, data := range goldens(t) {
+		if strings.HasSuffix(name, ".0.create") || strings.HasSuffix(name, ".1.create") {
+			inputs[name] = data
+		}
+	}
+	for name, in := range inputs {
+		for to := CodecNone; to <= CodecZstd; to++ {
+			size := func(limit int) (int, error) {
+				cfg := openConfig()
+				cfg.MaxMessageBytes, cfg.Codec = limit, to
+				var a Appended
+				_, err := Validate(&a, bytes.Clone(in), cfg, OriginClient, 9, goldenTime)
+				return len(a.Data), err
+			}
+			out, err := size(1 << 20)
+			if err != nil {
+				t.Fatalf("%s to %v: %v", name, to, err)
+			}
+			limit := max(out, len(in))
+			if n, err := size(limit); err != nil || n != out {
+				t.Errorf("%s to %v: %d bytes become %d, the limit is %d: %v", name, to, len(in), out, limit, err)
+			}
+			if _, err := size(limit - 1); !errors.Is(err, kafka.MessageTooLarge) {
+				t.Errorf("%s to %v: %d bytes become %d, the limit is %d: %v", name, to, len(in), out, limit-1, err)
+			}
+			if out > len(in) {
+				grown++
+			}
+		}
+	}
+	if grown < 5 {
+		t.Errorf("only %d of the batches grow", grown)
+	}
+}
+
 func TestValidateZstdNeedsProduce7(t *testing.T) {
 	var a Appended
 	in := clientBatch(t, CodecZstd, 2)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math/rand"
 	"reflect"
+	"syscall"
 	"testing"
 	"time"
 
@@ -110,6 +111,50 @@ func TestClosingLeaderDoesNotWaitForTheDead(t *testing.T) {
 		t.Errorf("it waits %s of an election timeout of 1s", took)
 	}
 	s.close()
+}
+
+// A leader whose write fails (N9, KAFKA-10655) stops for good: it tells nobody of what it
+// could not write, and another one leads; so too if it is its vote that cannot be
+// written. With a disk that works again it follows.
+func TestLeaderWhoseWriteFailsIsReplaced(t *testing.T) {
+	for seed := range int64(20) {
+		s := newSim(t, seed, 3, func(_ *simNode, o *Options) { o.StaticVoters = staticSet(3) })
+		for _, n := range s.nodes {
+			n.format(false, nil)
+			n.start()
+		}
+		failed := s.awaitLeader()
+		s.propose()
+		s.run(time.Second)
+		next := failed.rec.next
+		failed.failing = true
+		switch op := []vfs.Op{vfs.OpWrite, vfs.OpSync, vfs.OpCreate}[seed%3]; op {
+		case vfs.OpCreate: // of quorum-state, for a new epoch
+			failed.fault.Add(vfs.Rule{Op: op, Path: "quorum-state.tmp", Err: syscall.EIO, Times: -1})
+			failed.engine.Resign(failed.rec.leader.Epoch)
+		default:
+			failed.fault.Add(vfs.Rule{Op: op, Path: "*.log", Err: syscall.EIO})
+			s.propose()
+		}
+		for range 100 {
+			if s.run(100 * time.Millisecond); failed.engine == nil {
+				break
+			}
+		}
+		if failed.engine != nil {
+			t.Fatalf("seed %d: the node goes on", seed)
+		}
+		if failed.rec.next != next {
+			t.Errorf("seed %d: the failed leader delivered up to %d, it had written up to %d", seed, failed.rec.next, next)
+		}
+		if lead := s.awaitLeader(); lead == failed {
+			t.Errorf("seed %d: the failed node leads", seed)
+		}
+		failed.failing = false
+		failed.start()
+		s.settle()
+		s.close()
+	}
 }
 
 func sampleEnvelope() *envelope {

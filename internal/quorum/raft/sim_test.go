@@ -67,6 +67,10 @@ type simNode struct {
 	// left is what the disk holds after it.
 	crashIn int
 	left    *vfs.Mem
+	// fault makes file operations fail; a node that is failing may stop for it, which
+	// ends its process.
+	fault   *vfs.Fault
+	failing bool
 	last    map[int]time.Time // when the last packet to a node arrives
 }
 
@@ -261,13 +265,14 @@ func (n *simNode) start() {
 	}
 	quiet := slog.New(slog.DiscardHandler)
 	mem := n.fs
-	fsys := vfs.NewTrace(mem, func(string) {
+	n.fault = vfs.NewFault(vfs.NewTrace(mem, func(string) {
 		if n.crashIn > 0 {
 			if n.crashIn--; n.crashIn == 0 {
 				n.left = mem.Crash(s.rng, vfs.PowerLoss)
 			}
 		}
-	})
+	}))
+	fsys := n.fault
 	if n.logs, err = log.Open(context.Background(), log.Options{
 		FS: fsys, Clock: s.clock, Logger: quiet, Dirs: []string{testDir}, MetadataDir: testDir, NodeID: n.id(),
 		TopicConfig: func(string) config.Topic { return topic }, Manual: true}); err != nil {
@@ -311,6 +316,10 @@ func (n *simNode) pump() {
 		return
 	}
 	if !n.engine.pump() {
+		if n.failing {
+			n.kill(vfs.ProcessKill)
+			return
+		}
 		n.s.t.Fatalf("seed %d: node %d stopped: %v", n.s.seed, n.i, n.engine.Err())
 	}
 	for len(n.tasks) > 0 {
