@@ -169,7 +169,10 @@ func TestRecompressedSizeIsTheLimit(t *testing.T) {
 			if n, err := size(limit); err != nil || n != out {
 				t.Errorf("%s to %v: %d bytes become %d, the limit is %d: %v", name, to, len(in), out, limit, err)
 			}
-			if _, err := size(limit - 1); !errors.Is(err, kafka.MessageTooLarge) {
+			// Of the old formats each message is held against the limit before they
+			// become one batch.
+			old := !strings.HasPrefix(name, "v2")
+			if _, err := size(limit - 1); !errors.Is(err, kafka.MessageTooLarge) && !(old && out <= len(in)) {
 				t.Errorf("%s to %v: %d bytes become %d, the limit is %d: %v", name, to, len(in), out, limit-1, err)
 			}
 			if out > len(in) {
