@@ -37,11 +37,12 @@ type chain struct {
 	bin, dir string
 	seed     uint64
 
-	open  []point // broken since everything was compared last
-	short string  // topic-partition of a log whose end may be missing
-	lied  bool    // a write was lost since everything was compared last
-	over  bool    // no more lives
-	loose bool    // a lost write has damaged what decides on other logs
+	past  []string // what became of every life
+	open  []point  // broken since everything was compared last
+	short string   // topic-partition of a log whose end may be missing
+	lied  bool     // a write was lost since everything was compared last
+	over  bool     // no more lives
+	loose bool     // a lost write has damaged what decides on other logs
 }
 
 // point is one broken call.
@@ -119,6 +120,7 @@ func (c *chain) live(i int, how inject.How, n int, early bool, steps int) bool {
 	if hit {
 		p.call = *result.Hit
 	}
+	c.past = append(c.past, fmt.Sprintf("%v, hit: %v, exit: %v, -short %q", p, hit, result.Exit, c.short))
 	good := c.judge(p, hit, result, stdout.String(), stderr.String())
 	if c.verbose {
 		fmt.Printf("%s: %v hit=%v %v %s\n", filepath.Base(c.dir), p, hit, result.Exit, strings.ReplaceAll(strings.TrimSpace(stdout.String()), "\n", "; "))
@@ -138,7 +140,7 @@ var missing = regexp.MustCompile(`(?m)^missing \{\S+ \d+\}: \[([\d ]*)\]`)
 func (c *chain) judge(p point, hit bool, r inject.Result, stdout, stderr string) bool {
 	code := exitCode(r.Exit)
 	complain := func(what string) bool {
-		c.fail("%s: %s\n  this life: %v (%v)\n  broken before: %v\n%s%s", c.dir, what, p, r.Exit, c.open, stdout, lastLines(stderr, 12))
+		c.fail("%s: %s\n  this life: %v (%v)\n  broken before: %v\n  all lives: %s\n%s%s", c.dir, what, p, r.Exit, c.open, strings.Join(c.past, "\n    "), stdout, lastLines(stderr, 12))
 		return false
 	}
 	m := verified.FindStringSubmatch(stdout)
