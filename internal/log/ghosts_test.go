@@ -78,3 +78,35 @@ func TestNothingIsMadeWhileOldCheckpointsStay(t *testing.T) {
 		t.Fatalf("%v, offline %v", err, r.offline)
 	}
 }
+
+// TestLogsAreMadeBesideCheckpoints: a checkpoint that somebody else is writing does not
+// keep a topic from being created again.
+func TestLogsAreMadeBesideCheckpoints(t *testing.T) {
+	r := newRig(t, vfs.NewMem()).open()
+	stop, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				r.m.CheckpointRecoveryPoints()
+				r.m.CheckpointHighWatermarks()
+				r.m.CheckpointLogStartOffsets()
+			}
+		}
+	}()
+	for i := range 150 {
+		if _, err := r.m.Create(testTP, kafka.TopicID{1, byte(i), byte(i >> 8)}, kafka.ZeroUUID, r.cfg); err != nil {
+			t.Errorf("topic %d: %v", i, err)
+			break
+		}
+		if err := r.m.Delete(testTP); err != nil {
+			t.Errorf("topic %d: %v", i, err)
+			break
+		}
+	}
+	close(stop)
+	<-ended
+}

@@ -164,7 +164,7 @@ func (c *chain) judge(p point, hit bool, r inject.Result, stdout, stderr string)
 		return true
 	case code == exitFoul:
 		return complain("it has what nobody wrote")
-	case code == exitWrong && c.loose:
+	case code == exitWrong && (c.loose || hit && p.how == inject.Lost):
 		c.settle("lost write of a deciding file: the ledger differs")
 		return true
 	case code == exitNoStart && c.lied:
