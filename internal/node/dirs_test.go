@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/log"
 	"github.com/gregorhq/gregor/internal/vfs"
 )
 
@@ -72,12 +73,16 @@ func ended(t *testing.T, m *machine, n *Node) error {
 	return err
 }
 
-// breakDir lets everything in a partition's folder fail and appends to it.
-func breakDir(ctx context.Context, fault *vfs.Fault, cl *kgo.Client, dir, topic string) {
+// breakDir lets writes of a partition fail, and writes to it until its directory is offline.
+func breakDir(t *testing.T, ctx context.Context, n *Node, fault *vfs.Fault, cl *kgo.Client, dir, topic string) {
+	t.Helper()
 	fault.Add(vfs.Rule{Op: vfs.OpWrite, Path: dir + "/" + topic + "-0/*", Times: -1, Err: errors.New("broken")})
-	ctx, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
-	defer cancel()
-	_ = cl.ProduceSync(ctx, &kgo.Record{Topic: topic, Value: []byte("x")})
+	until(t, ctx, dir+" is offline", func() bool {
+		short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+		defer cancel()
+		_ = cl.ProduceSync(short, &kgo.Record{Topic: topic, Value: []byte("x")})
+		return slices.ContainsFunc(n.logs.Dirs(), func(d log.DirInfo) bool { return d.Path == dir && d.Offline != nil })
+	})
 }
 
 func TestDirectoriesOfReplicasAreKnownToTheController(t *testing.T) {
@@ -91,7 +96,7 @@ func TestDirectoriesOfReplicasAreKnownToTheController(t *testing.T) {
 		until(t, ctx, "the controller knows the directory", func() bool { return dirOf(fmt.Sprint("t", i)) == ids[i%2] })
 	}
 	// One fails: what is in it has no leader, the rest is served, nothing is made anew.
-	breakDir(ctx, fault, cl, "/more", "t1")
+	breakDir(t, ctx, n, fault, cl, "/more", "t1")
 	for _, topic := range []string{"t1", "t3"} {
 		until(t, ctx, topic+" has no leader", func() bool { return !n.loader.Current().Partition(topic, 0).HasLeader() })
 	}
@@ -118,14 +123,14 @@ func TestDirectoriesOfReplicasAreKnownToTheController(t *testing.T) {
 
 func TestLastDirectoryFails(t *testing.T) {
 	m, fault, n, cl, ctx := twoDirs(t, map[string]string{"log.dirs": "/a,/b", "metadata.log.dir": "/data"})
-	breakDir(ctx, fault, cl, "/a", "t0")
+	breakDir(t, ctx, n, fault, cl, "/a", "t0")
 	until(t, ctx, "the first is offline", func() bool { return len(n.directoryIDs()) == 1 })
 	select {
 	case <-n.Done():
 		t.Fatalf("the node ends with its first directory: %v", n.Err())
 	default:
 	}
-	breakDir(ctx, fault, cl, "/b", "t1")
+	breakDir(t, ctx, n, fault, cl, "/b", "t1")
 	if err := ended(t, m, n); err == nil || !strings.Contains(err.Error(), "all log dirs in /a, /b have failed") {
 		t.Errorf("the node ends for: %v", err)
 	}
@@ -136,7 +141,7 @@ func TestLastDirectoryFails(t *testing.T) {
 func TestDirectoryFailureThatNobodyHears(t *testing.T) {
 	m, fault, n, cl, ctx := twoDirs(t, map[string]string{"log.dir.failure.timeout.ms": "300"})
 	// The controller hears: the node goes on.
-	breakDir(ctx, fault, cl, "/more", "t1")
+	breakDir(t, ctx, n, fault, cl, "/more", "t1")
 	until(t, ctx, "the controller knows", func() bool { return n.lifecycle.hasHeard(n.logs.Dirs()[1].ID) })
 	// One that cannot be told of: as if every heartbeat got lost.
 	id := kafka.NewUUID()
