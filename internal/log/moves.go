@@ -295,6 +295,7 @@ func (m *Manager) dropFutures() {
 		if err := m.retire(l, folderDelete); err != nil {
 			m.env.logger.Warn("a future log that is not needed could not be removed", "folder", l.Folder(), "error", err)
 		}
+		l.dir.leave(l.tp)
 	}
 	for tp, l := range m.future {
 		if current := m.logs[tp]; current != nil && current.dir == l.dir {

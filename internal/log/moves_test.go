@@ -484,3 +484,69 @@ func TestUnneededFutureLogs(t *testing.T) {
 	}
 	r.m.Abort()
 }
+
+// TestNewLogHasNoCheckpointOfAnEarlierOne: what the directory's checkpoints say of a log that
+// was in it under the same name before, deleted or moved away, must not count for the new one
+// after a crash.
+func TestNewLogHasNoCheckpointOfAnEarlierOne(t *testing.T) {
+	for name, leave := range map[string]func(r *rig) error{
+		"deleted": func(r *rig) error { return r.m.Delete(testTP) },
+		"deleted before the start": func(r *rig) error {
+			err := r.m.Delete(testTP)
+			r.reopen()
+			return err
+		},
+		"moved": func(r *rig) error {
+			future, err := r.m.CreateFuture(testTP, r.dirID("/b"))
+			if err == nil {
+				err = future.TruncateFullyAndStartAt(19)
+			}
+			if err == nil {
+				err = r.copyTo(future, r.log(), r.log().LogEndOffset())
+			}
+			if err == nil {
+				_, err = r.m.SwapFuture(testTP)
+			}
+			if err == nil {
+				err = r.m.Delete(testTP)
+			}
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			mem := vfs.NewMem()
+			r := twoDirs(t, mem).open()
+			l := r.inDir("/a")
+			r.fill(l, 60)
+			l.UpdateHighWatermark(l.LogEndOffset())
+			if _, err := l.AdvanceStart(19); err != nil { // a batch begins there
+				t.Fatal(err)
+			}
+			if err := errors.Join(l.Flush(), r.m.CheckpointRecoveryPoints(), r.m.CheckpointHighWatermarks(), r.m.CheckpointLogStartOffsets()); err != nil {
+				t.Fatal(err)
+			}
+			if err := leave(r); err != nil {
+				t.Fatal(err)
+			}
+			l = r.inDir("/a")
+			want := []record{{0, 1_700_000_000_000, "a"}, {1, 1_700_000_000_000, "b"}}
+			for _, w := range want {
+				r.mustAppend(l, w.ts, w.value)
+			}
+			r2 := twoDirs(t, mem.Crash(nil, vfs.ProcessKill)).open()
+			l = r2.log()
+			equalRecords(t, records(t, l, l.LogStartOffset(), l.LogEndOffset(), 1000), want)
+			if hw := l.HighWatermark(); hw != 0 {
+				t.Errorf("the high watermark is %d", hw)
+			}
+			for _, file := range []string{fileRecoveryPoints, fileHighWatermarks, fileLogStartOffsets} {
+				offsets, err := readOffsets(mem, path.Join("/a", file))
+				if err != nil || offsets[testTP] != 0 {
+					t.Errorf("%s says %d, %v", file, offsets[testTP], err)
+				}
+			}
+			r2.m.Abort()
+			r.m.Abort()
+		})
+	}
+}

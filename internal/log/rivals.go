@@ -45,6 +45,7 @@ func (m *Manager) settleRivals(tp kafka.TopicPartition, id kafka.TopicID) {
 			m.env.logger.Error("cannot set stray log aside", "partition", tp.String(), "error", err)
 			continue
 		}
+		l.dir.leave(tp)
 		m.mu.Lock()
 		m.strays = append(m.strays, l.Folder())
 		m.mu.Unlock()
