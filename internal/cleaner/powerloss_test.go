@@ -23,7 +23,6 @@ import (
 // compactedLife is one compacted partition, and what its client knows.
 type compactedLife struct {
 	tp      kafka.TopicPartition
-	dir     int
 	l       *log.Log
 	acked   int64 // everything below was flushed and acknowledged
 	written int64 // the end of what was or is being appended

@@ -93,22 +93,6 @@ func withCluster(ctx context.Context, env *Env, v *opt.Values, work task) int {
 	return 0
 }
 
-// withAdmin connects, waits until the cluster answers, and works on it within the time
-// that an exchange may take.
-func withAdmin(ctx context.Context, servers, controllers, file string, work func(context.Context, *cluster) error) error {
-	c, err := admin(servers, controllers, file)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	ctx, cancel := within(ctx)
-	defer cancel()
-	if err := c.await(ctx); err != nil {
-		return err
-	}
-	return work(ctx, c)
-}
-
 // apiVersions asks one node, or any when id is negative, what it serves.
 func (c *cluster) apiVersions(ctx context.Context, id int32) (*kmsg.ApiVersionsResponse, error) {
 	req := kmsg.NewPtrApiVersionsRequest()
