@@ -29,6 +29,9 @@ const notAsked = math.MinInt32
 
 func (a *API) clusterMetadata(req *kmsg.MetadataRequest, listener, principal string) *kmsg.MetadataResponse {
 	resp := req.ResponseKind().(*kmsg.MetadataResponse)
+	if !validTopics(req) {
+		return refusedMetadata(req, resp)
+	}
 	img := a.Image()
 	resp.ClusterID = &a.ClusterID
 	resp.ControllerID = a.controllerID(img)
@@ -41,18 +44,23 @@ func (a *API) clusterMetadata(req *kmsg.MetadataRequest, listener, principal str
 	if req.IncludeTopicAuthorizedOperations {
 		v.operations = allTopicOperations
 	}
-	switch {
-	case req.Topics == nil || req.Version == 0 && len(req.Topics) == 0:
-		resp.Topics = make([]kmsg.MetadataResponseTopic, 0, img.NumTopics())
-		for _, t := range img.SortedTopics() {
-			resp.Topics = append(resp.Topics, v.topic(t))
-		}
-	case !validTopics(req):
-		for _, t := range req.Topics {
-			resp.Topics = append(resp.Topics, v.refused(t))
-		}
-	default:
+	if req.Topics != nil && (req.Version > 0 || len(req.Topics) > 0) {
 		a.namedTopics(req, &v, resp, principal)
+		return resp
+	}
+	resp.Topics = make([]kmsg.MetadataResponseTopic, 0, img.NumTopics())
+	for _, t := range img.SortedTopics() {
+		resp.Topics = append(resp.Topics, v.topic(t))
+	}
+	return resp
+}
+
+// refusedMetadata is the answer to a request that is not valid as a whole: it has the
+// topics that were asked for, and nothing of the cluster.
+func refusedMetadata(req *kmsg.MetadataRequest, resp *kmsg.MetadataResponse) *kmsg.MetadataResponse {
+	resp.ControllerID, resp.AuthorizedOperations = -1, notAsked
+	for _, t := range req.Topics {
+		resp.Topics = append(resp.Topics, refusedTopic(t))
 	}
 	return resp
 }
@@ -177,8 +185,8 @@ func (v *topicView) unknownID(id kafka.TopicID) kmsg.MetadataResponseTopic {
 	return row
 }
 
-// refused is the row of a topic in a request that is not valid as a whole.
-func (v *topicView) refused(t kmsg.MetadataRequestTopic) kmsg.MetadataResponseTopic {
+// refusedTopic is the row of a topic in a request that is not valid as a whole.
+func refusedTopic(t kmsg.MetadataRequestTopic) kmsg.MetadataResponseTopic {
 	row := kmsg.NewMetadataResponseTopic()
 	empty := ""
 	if row.Topic = t.Topic; row.Topic == nil {

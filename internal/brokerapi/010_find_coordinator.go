@@ -16,6 +16,9 @@ const (
 	shareKey
 )
 
+// noErrorText is what versions before 4 say where no error is to be told.
+const noErrorText = "NONE"
+
 // findCoordinator is API key 10, versions 0 to 6: which broker coordinates a group or a
 // transactional id; several of them from version 4 on (KIP-699). The internal topic is
 // created when it is asked for first. There is no share coordinator here: its keys,
@@ -30,15 +33,18 @@ func (a *API) findCoordinator(r *server.Request) {
 	var missing []string
 	if req.Version < 4 {
 		at, err := a.coordinatorOf(r, req.CoordinatorType, req.CoordinatorKey, &missing)
+		text := noErrorText
 		if err == nil {
 			resp.NodeID, resp.Host, resp.Port = at.NodeID, at.Host, at.Port
 		} else {
-			text := err.Message()
-			resp.ErrorCode, resp.ErrorMessage = err.Num(), &text
+			text = err.Message()
+			resp.ErrorCode = err.Num()
 		}
+		resp.ErrorMessage = &text
 	} else {
 		for _, key := range req.CoordinatorKeys {
 			at, err := a.coordinatorOf(r, req.CoordinatorType, key, &missing)
+			at.ErrorMessage = new(string) // the code says it all; null is not what clients get
 			if err != nil {
 				at.ErrorCode = err.Num()
 			}

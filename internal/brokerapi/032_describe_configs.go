@@ -31,7 +31,9 @@ func (a *API) configs(req *kmsg.DescribeConfigsRequest) *kmsg.DescribeConfigsRes
 		out := kmsg.NewDescribeConfigsResponseResource()
 		out.ResourceType, out.ResourceName = res.ResourceType, res.ResourceName
 		rows, err := a.resourceRows(img, cfg, res)
-		out.ErrorCode, out.ErrorMessage = errorText(err)
+		if out.ErrorCode, out.ErrorMessage = errorText(err); err == nil {
+			out.ErrorMessage = new(string) // empty, not null, where nothing is wrong
+		}
 		for _, row := range rows {
 			if len(res.ConfigNames) > 0 && !slices.Contains(res.ConfigNames, row.Name) {
 				continue

@@ -28,9 +28,10 @@ func (a *API) describeQuorum(r *server.Request) {
 
 // DescribeQuorum answers req from the status of the quorum at node self. The
 // addresses of the nodes come from the voters, or from the controllers'
-// registrations where voters carry none.
+// registrations where voters carry none; without a description there are none.
 func DescribeQuorum(req *kmsg.DescribeQuorumRequest, s quorum.Status, self kafka.NodeID, img *metadata.Image) *kmsg.DescribeQuorumResponse {
 	resp := req.ResponseKind().(*kmsg.DescribeQuorumResponse)
+	described := false
 	for _, t := range req.Topics {
 		topic := kmsg.NewDescribeQuorumResponseTopic()
 		topic.Topic = t.Topic
@@ -44,13 +45,17 @@ func DescribeQuorum(req *kmsg.DescribeQuorumRequest, s quorum.Status, self kafka
 				part.ErrorCode, part.ErrorMessage = errorText(kafka.NotLeaderOrFollower)
 			default:
 				describeLeader(&part, s)
+				described = true
 			}
 			topic.Partitions = append(topic.Partitions, part)
 		}
 		resp.Topics = append(resp.Topics, topic)
 	}
 	if req.Version >= 2 {
-		resp.Nodes = quorumNodes(s, img)
+		resp.ErrorMessage = new(string)
+		if described {
+			resp.Nodes = quorumNodes(s, img)
+		}
 	}
 	return resp
 }

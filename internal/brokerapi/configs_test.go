@@ -69,6 +69,8 @@ func TestDescribeConfigs(t *testing.T) {
 		r := resp.Resources[0]
 		got := ""
 		switch {
+		case r.ErrorCode == 0 && (r.ErrorMessage == nil || *r.ErrorMessage != ""):
+			t.Errorf("%d %s: no error, and the text is %v", c.kind, c.name, r.ErrorMessage)
 		case r.ErrorCode != 0 && c.value != "":
 			got = text(r.ErrorMessage)
 		case len(r.Configs) == 1:
@@ -434,6 +436,14 @@ func TestDescribeQuorum(t *testing.T) {
 	if p.ErrorCode != 0 || p.LeaderID != 1 || p.LeaderEpoch != 8 || p.HighWatermark != 30 || len(p.CurrentVoters) != 2 || p.CurrentVoters[0].LogEndOffset != 31 ||
 		p.CurrentVoters[0].LastCaughtUpTimestamp != 5 || len(p.Observers) != 1 || p.Observers[0].ReplicaID != 7 || resp.Topics[0].Partitions[1].ErrorCode != 3 {
 		t.Errorf("%+v", resp.Topics[0])
+	}
+	if resp.ErrorMessage == nil || *resp.ErrorMessage != "" {
+		t.Errorf("the text is %v", resp.ErrorMessage)
+	}
+	strange := *req
+	strange.Topics = []kmsg.DescribeQuorumRequestTopic{{Topic: "t", Partitions: topic.Partitions[:1]}}
+	if r := k.call(9092, &strange).(*kmsg.DescribeQuorumResponse); len(r.Nodes) != 0 || r.Topics[0].Partitions[0].ErrorCode != 3 {
+		t.Errorf("asked for what is no quorum: %+v", r)
 	}
 	if n := resp.Nodes; len(n) != 2 || len(n[0].Listeners) != 1 || n[0].Listeners[0].Host != "c1" {
 		t.Errorf("%+v", n)

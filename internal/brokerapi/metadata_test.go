@@ -122,6 +122,10 @@ func TestMetadataByID(t *testing.T) {
 	if got := rows(refused.Topics); got != "c:42" {
 		t.Error(got)
 	}
+	// The whole request is refused: nothing of the cluster is told.
+	if refused.ClusterID != nil || refused.ControllerID != -1 || len(refused.Brokers) != 0 || refused.AuthorizedOperations != notAsked {
+		t.Errorf("%+v", refused)
+	}
 }
 
 func TestMetadataAuthorizedOperations(t *testing.T) {
