@@ -366,7 +366,7 @@ func TestConsumerGroupsNeedTheFeature(t *testing.T) {
 	req.Version, req.Group, req.MemberID, req.RebalanceTimeoutMillis = 1, here, "m", 1000
 	req.SubscribedTopicNames, req.Topics = []string{"t"}, []kmsg.ConsumerGroupHeartbeatRequestTopic{}
 	r := c.do(req).(*kmsg.ConsumerGroupHeartbeatResponse)
-	if r.ErrorCode != 0 || r.MemberEpoch != 1 || r.Assignment == nil || len(r.Assignment.Topics) != 1 {
+	if r.ErrorCode != 0 || r.MemberEpoch != 2 || r.Assignment == nil || len(r.Assignment.Topics) != 1 {
 		t.Fatalf("%+v", r)
 	}
 	level := records.NewFeatureLevelRecord()

@@ -86,6 +86,10 @@ func (m *Machine) fence(out *coord.Outcome, g *consumerGroup, leaving []*consume
 		}
 	}
 	out.Records = append(out.Records, epochRecord(g.id, g.epoch+1, m.hashOf(counts)))
+	if len(gone) == len(g.members) {
+		// Nobody has anything. Without a time the next to join is not kept waiting for it.
+		out.Records = append(out.Records, targetMetadataRecord(g.id, g.epoch+1, 0))
+	}
 	if out.Op == nil {
 		// A member that could not be removed is still there, with a session.
 		out.Op = &op{failed: func(_ *kafka.Code, nowMs int64) coord.Outcome {

@@ -56,9 +56,14 @@ type resolvedRegex struct {
 	ms      int64
 }
 
+// firstEpoch is that of a group that nobody has joined yet, as of its target assignment.
+// It is one that a member may have, so a member that joins before there is a new target
+// assignment can be told the epoch of the one that is.
+const firstEpoch int32 = 1
+
 func newConsumerGroup(id string) *consumerGroup {
 	return &consumerGroup{
-		id: id, targetEpoch: -1,
+		id: id, epoch: firstEpoch, targetEpoch: firstEpoch,
 		members:     map[string]*consumerMember{},
 		static:      map[string]string{},
 		target:      map[string]partitions{},
@@ -355,7 +360,7 @@ func (g *consumerGroup) replay(key, value records.Message) {
 	case *records.ConsumerGroupMemberMetadataKey:
 		g.replayMember(k.MemberID, value)
 	case *records.ConsumerGroupTargetAssignmentMetadataKey:
-		g.targetEpoch, g.targetMs = -1, 0
+		g.targetEpoch, g.targetMs = firstEpoch, 0
 		if v, ok := value.(*records.ConsumerGroupTargetAssignmentMetadataValue); ok {
 			g.targetEpoch, g.targetMs = v.AssignmentEpoch, v.AssignmentTimestamp
 		}

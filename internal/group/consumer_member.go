@@ -225,6 +225,11 @@ func targetEpochKey(group string) []byte {
 	return records.EncodeCoordinatorKey(&records.ConsumerGroupTargetAssignmentMetadataKey{GroupID: group})
 }
 
+func targetMetadataRecord(group string, epoch int32, ms int64) coord.Record {
+	return coord.Record{Key: targetEpochKey(group), Value: records.EncodeCoordinatorValue(
+		&records.ConsumerGroupTargetAssignmentMetadataValue{AssignmentEpoch: epoch, AssignmentTimestamp: ms})}
+}
+
 func subscriptionKey(group string) []byte {
 	return records.EncodeCoordinatorKey(&records.ConsumerGroupPartitionMetadataKey{GroupID: group})
 }

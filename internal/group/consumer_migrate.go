@@ -117,8 +117,7 @@ func (g *consumerGroup) allRecords() []coord.Record {
 	for _, id := range ids {
 		all = append(all, targetRecord(g.id, id, g.target[id]))
 	}
-	all = append(all, coord.Record{Key: targetEpochKey(g.id), Value: records.EncodeCoordinatorValue(
-		&records.ConsumerGroupTargetAssignmentMetadataValue{AssignmentEpoch: g.targetEpoch})})
+	all = append(all, targetMetadataRecord(g.id, g.targetEpoch, 0))
 	for _, id := range ids {
 		all = append(all, g.members[id].currentRecord(g.id))
 	}

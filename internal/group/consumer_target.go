@@ -4,9 +4,7 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/gregorhq/gregor/internal/coord"
 	"github.com/gregorhq/gregor/internal/kafka"
-	"github.com/gregorhq/gregor/internal/records"
 )
 
 // assign returns the epoch and the member's part of the target assignment. It computes a
@@ -34,8 +32,7 @@ func (b *beat) assign() (int32, partitions, error) {
 			b.out.Records = append(b.out.Records, targetRecord(g.id, c.id, target[c.id]))
 		}
 	}
-	b.out.Records = append(b.out.Records, coord.Record{Key: targetEpochKey(g.id), Value: records.EncodeCoordinatorValue(
-		&records.ConsumerGroupTargetAssignmentMetadataValue{AssignmentEpoch: b.epoch, AssignmentTimestamp: b.now})})
+	b.out.Records = append(b.out.Records, targetMetadataRecord(g.id, b.epoch, b.now))
 	return b.epoch, target[b.updated.id], nil
 }
 
