@@ -94,7 +94,7 @@ func newClassicGroup(id string) *classicGroup {
 }
 
 func (g *classicGroup) groupID() string   { return g.id }
-func (g *classicGroup) kind() string      { return "Classic" }
+func (g *classicGroup) kind() string      { return "classic" }
 func (g *classicGroup) stateName() string { return g.state.String() }
 func (g *classicGroup) protocol() string  { return g.typ }
 func (g *classicGroup) isEmpty() bool     { return g.state == empty }

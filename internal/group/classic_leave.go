@@ -66,8 +66,11 @@ func (m *Machine) LeaveGroup(nowMs int64, to coord.Token, _ coord.Client, req *k
 	case *consumerGroup:
 		codes = m.leaveConsumerGroup(&out, g, leaving, nowMs)
 	default:
-		resp.ErrorCode = kafka.UnknownMemberID.Num()
-		return out
+		// A group that is not there is told as one that has none of the members.
+		codes = make([]*kafka.Code, len(leaving))
+		for i := range codes {
+			codes[i] = kafka.UnknownMemberID
+		}
 	}
 	for i, l := range leaving {
 		rm := kmsg.NewLeaveGroupResponseMember()

@@ -155,6 +155,10 @@ func (m *Machine) ConsumerGroupDescribe(_ int64, to coord.Token, _ coord.Client,
 func (m *Machine) describeConsumer(id string) kmsg.ConsumerGroupDescribeResponseGroup {
 	rg := kmsg.NewConsumerGroupDescribeResponseGroup()
 	rg.Group = id
+	if id == "" {
+		rg.ErrorCode = kafka.InvalidGroupID.Num()
+		return rg
+	}
 	g, ok := m.groups[id].(*consumerGroup)
 	if !ok {
 		msg := "Group " + id + " not found."

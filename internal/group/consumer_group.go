@@ -78,7 +78,7 @@ func newConsumerGroup(id string) *consumerGroup {
 }
 
 func (g *consumerGroup) groupID() string  { return g.id }
-func (g *consumerGroup) kind() string     { return "Consumer" }
+func (g *consumerGroup) kind() string     { return "consumer" }
 func (g *consumerGroup) protocol() string { return consumerProtocol }
 func (g *consumerGroup) isEmpty() bool    { return len(g.members) == 0 }
 

@@ -53,6 +53,17 @@ func TestReplayOfForeignRecords(t *testing.T) {
 	}
 }
 
+// TestDescribeWithoutName: a group needs a name to be a consumer group, whatever else
+// is there.
+func TestDescribeWithoutName(t *testing.T) {
+	req := kmsg.NewPtrConsumerGroupDescribeRequest()
+	req.Groups = []string{""}
+	out := New(DefaultConfig()).ConsumerGroupDescribe(0, 1, coord.Client{}, req)
+	if g := out.Replies[0].Response.(*kmsg.ConsumerGroupDescribeResponse).Groups[0]; g.ErrorCode != kafka.InvalidGroupID.Num() || g.ErrorMessage != nil {
+		t.Errorf("%+v", g)
+	}
+}
+
 // TestTimersOfStrangeNames: ids may hold the separator of the timers' keys.
 func TestTimersOfStrangeNames(t *testing.T) {
 	for _, group := range []string{"g", "g\x00m", "\x00", "1\x00g"} {
