@@ -146,6 +146,7 @@ func failAll(req kmsg.Request, err error) kmsg.Response {
 		for _, t := range r.Topics {
 			row := kmsg.NewCreateTopicsResponseTopic()
 			row.Topic, row.ErrorCode, row.ErrorMessage = t.Topic, num, text
+			row.Configs = []kmsg.CreateTopicsResponseTopicConfig{}
 			out.Topics = append(out.Topics, row)
 		}
 	case *kmsg.DeleteTopicsRequest:

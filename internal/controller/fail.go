@@ -11,9 +11,7 @@ func fail(req kmsg.Request, resp kmsg.Response, err error) kmsg.Response {
 	switch r := req.(type) {
 	case *kmsg.CreateTopicsRequest:
 		for i := range r.Topics {
-			out := kmsg.NewCreateTopicsResponseTopic()
-			out.Topic, out.ErrorCode, out.ErrorMessage = r.Topics[i].Topic, num, text
-			resp.(*kmsg.CreateTopicsResponse).Topics = append(resp.(*kmsg.CreateTopicsResponse).Topics, out)
+			resp.(*kmsg.CreateTopicsResponse).Topics = append(resp.(*kmsg.CreateTopicsResponse).Topics, createResult(r.Topics[i].Topic, err))
 		}
 	case *kmsg.DeleteTopicsRequest:
 		failDeleteTopics(r, resp.(*kmsg.DeleteTopicsResponse), err)

@@ -37,9 +37,10 @@ func (d *decision) updateFeatures(req *kmsg.UpdateFeaturesRequest, resp *kmsg.Up
 		kraft = max(kraft, upgrade)
 	}
 	if resp.Version <= 1 {
+		noError := "NONE"
 		for i := range req.FeatureUpdates {
 			out := kmsg.NewUpdateFeaturesResponseResult()
-			out.Feature = req.FeatureUpdates[i].Feature
+			out.Feature, out.ErrorMessage = req.FeatureUpdates[i].Feature, &noError
 			resp.Results = append(resp.Results, out)
 		}
 	}

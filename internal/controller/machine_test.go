@@ -37,6 +37,36 @@ func TestEveryRequestIsDispatched(t *testing.T) {
 	}
 }
 
+// TestNothingIsNotNull: Apache Kafka's answers have an empty text or list, or the word
+// NONE, where other responses have null.
+func TestNothingIsNotNull(t *testing.T) {
+	w := newWorld(t)
+	w.run("boot")
+	handle := func(req kmsg.Request) kmsg.Response {
+		req.SetVersion(1)
+		if req.Key() == 19 {
+			req.SetVersion(7)
+		}
+		res, err := w.m.Handle(w.input(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.Reply
+	}
+	if r := handle(w.createRequest(args{words: []string{"a/b"}})).(*kmsg.CreateTopicsResponse).Topics[0]; r.ErrorCode == 0 || r.Configs == nil {
+		t.Errorf("a refused topic: %+v", r)
+	}
+	if r := handle(kmsg.NewPtrAlterPartitionAssignmentsRequest()).(*kmsg.AlterPartitionAssignmentsResponse); r.ErrorMessage == nil || *r.ErrorMessage != "" {
+		t.Errorf("no reassignments: %+v", r)
+	}
+	update := kmsg.NewPtrUpdateFeaturesRequest()
+	update.FeatureUpdates = []kmsg.UpdateFeaturesRequestFeatureUpdate{{Feature: metadata.FeatureMetadataVersion, MaxVersionLevel: w.log.Image().Feature(metadata.FeatureMetadataVersion), UpgradeType: upgradeOnly}}
+	r := handle(update).(*kmsg.UpdateFeaturesResponse)
+	if len(r.Results) != 1 || r.Results[0].ErrorMessage == nil || *r.Results[0].ErrorMessage != "NONE" {
+		t.Errorf("an update that changes nothing: %+v", r)
+	}
+}
+
 // TestNothingBeforeTheBootstrap asks a controller whose log is empty: every request
 // that it knows is refused in full, with a code that makes clients come again.
 func TestNothingBeforeTheBootstrap(t *testing.T) {

@@ -70,6 +70,7 @@ func createResult(topic string, err error) kmsg.CreateTopicsResponseTopic {
 	out := kmsg.NewCreateTopicsResponseTopic()
 	out.Topic = topic
 	out.ErrorCode, out.ErrorMessage = code(err)
+	out.Configs = []kmsg.CreateTopicsResponseTopicConfig{} // null would say that they may not be read
 	return out
 }
 
