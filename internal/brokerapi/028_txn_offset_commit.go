@@ -6,6 +6,7 @@ import (
 	"github.com/gregorhq/gregor/internal/batch"
 	"github.com/gregorhq/gregor/internal/coord"
 	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/metadata"
 	"github.com/gregorhq/gregor/internal/producer"
 	"github.com/gregorhq/gregor/internal/server"
 )
@@ -23,7 +24,7 @@ func (a *API) txnOffsetCommit(r *server.Request) {
 	commit := func(guard producer.Guard) {
 		a.TxnGroups.TxnOffsetCommit(client, req, guard, func(resp kmsg.Response, err error) {
 			if err != nil {
-				resp = txnCommitFailed(req, err)
+				resp = a.refusedCommit(req, err)
 			}
 			if answer, ok := resp.(*kmsg.TxnOffsetCommitResponse); ok && req.Version < 2 {
 				oldTxnCommitCodes(answer)
@@ -32,11 +33,15 @@ func (a *API) txnOffsetCommit(r *server.Request) {
 		})
 	}
 	refuse := func(err error) {
-		resp := txnCommitFailed(req, err)
+		resp := a.refusedCommit(req, err)
 		if req.Version < 2 {
 			oldTxnCommitCodes(resp)
 		}
 		r.Reply(resp)
+	}
+	if !a.knowsAny(req) {
+		refuse(nil)
+		return
 	}
 	index, ok := a.TxnGroups.PartitionFor(req.Group)
 	p := a.Replicas.Get(kafka.OffsetsTopic, index)
@@ -72,6 +77,46 @@ func (a *API) txnOffsetCommit(r *server.Request) {
 			refuse(err)
 		}
 	})
+}
+
+// knowsAny says whether any partition of the request exists; else the coordinator is
+// not asked, as there is nothing to commit.
+func (a *API) knowsAny(req *kmsg.TxnOffsetCommitRequest) bool {
+	img, any := a.Image(), len(req.Topics) == 0
+	for i := range req.Topics {
+		for _, p := range req.Topics[i].Partitions {
+			any = any || unknownCommit(img, req.Version, &req.Topics[i], p.Partition) == nil
+		}
+	}
+	return any
+}
+
+// unknownCommit is the error of a partition that does not exist, else nil.
+func unknownCommit(img *metadata.Image, version int16, t *kmsg.TxnOffsetCommitRequestTopic, index int32) error {
+	topic := img.Topic(t.Topic)
+	if version >= txnCommitTopicIDs {
+		if topic = img.TopicByID(t.TopicID); topic == nil {
+			return kafka.UnknownTopicID
+		}
+	}
+	if topic == nil || topic.Partition(index) == nil {
+		return kafka.UnknownTopicOrPartition
+	}
+	return nil
+}
+
+// refusedCommit answers every partition that exists with the code of err, and the
+// others with their own.
+func (a *API) refusedCommit(req *kmsg.TxnOffsetCommitRequest, err error) *kmsg.TxnOffsetCommitResponse {
+	img, resp := a.Image(), txnCommitFailed(req, err)
+	for i := range req.Topics {
+		for j, p := range req.Topics[i].Partitions {
+			if unknown := unknownCommit(img, req.Version, &req.Topics[i], p.Partition); unknown != nil {
+				resp.Topics[i].Partitions[j].ErrorCode = kafka.NumOf(unknown)
+			}
+		}
+	}
+	return resp
 }
 
 // txnCommitFailed answers every partition with the code of err.

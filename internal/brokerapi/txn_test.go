@@ -1,6 +1,7 @@
 package brokerapi
 
 import (
+	"fmt"
 	"reflect"
 	"testing"
 
@@ -160,6 +161,38 @@ func TestOffsetsInTransactions(t *testing.T) {
 	k.groups.Close()
 	if !reflect.DeepEqual(k.offsets.ended, []string{"commit", "abort"}) || len(k.offsets.pending) != 0 {
 		t.Errorf("ended %q, pending %v", k.offsets.ended, k.offsets.pending)
+	}
+}
+
+// TestOffsetsOfUnknownPartitions: partitions that do not exist are told apart before
+// anybody looks at the producer.
+func TestOffsetsOfUnknownPartitions(t *testing.T) {
+	k := newTxnKit(t, 2, nil)
+	for v := int16(0); v <= 6; v++ {
+		for _, known := range []bool{false, true} {
+			req := kmsg.NewPtrTxnOffsetCommitRequest()
+			req.Version, req.TransactionalID, req.Group, req.ProducerID = v, "nobody", "g", 77
+			rt := kmsg.NewTxnOffsetCommitRequestTopic()
+			rt.Topic, rt.TopicID = "t", k.img.Load().Topic("t").ID
+			rt.Partitions = []kmsg.TxnOffsetCommitRequestTopicPartition{{Partition: 99}}
+			if known {
+				rt.Partitions = append(rt.Partitions, kmsg.TxnOffsetCommitRequestTopicPartition{Partition: 0})
+			}
+			strange := kmsg.NewTxnOffsetCommitRequestTopic()
+			strange.Topic, strange.TopicID, strange.Partitions = "nope", kafka.TopicID{9}, rt.Partitions[:1]
+			req.Topics = append(req.Topics, rt, strange)
+			resp := k.c.do(req).(*kmsg.TxnOffsetCommitResponse)
+			name := fmt.Sprintf("v%d, known %v", v, known)
+			wantCode(t, name, resp.Topics[0].Partitions[0].ErrorCode, kafka.UnknownTopicOrPartition)
+			want := kafka.UnknownTopicOrPartition
+			if v >= 6 {
+				want = kafka.UnknownTopicID
+			}
+			wantCode(t, name+", another topic", resp.Topics[1].Partitions[0].ErrorCode, want)
+			if known {
+				wantCode(t, name+", the producer", resp.Topics[0].Partitions[1].ErrorCode, kafka.InvalidProducerIDMapping)
+			}
+		}
 	}
 }
 

@@ -20,12 +20,14 @@ import (
 // partition instead of only looking.
 
 // Versions of Produce and TxnOffsetCommit from which on the client knows
-// TRANSACTION_ABORTABLE, and from which on the broker adds the partition.
+// TRANSACTION_ABORTABLE, from which on the broker adds the partition, and from which on
+// topics are named by id.
 const (
 	produceAbortable   = 11
 	produceAdds        = 12
 	txnCommitAbortable = 4
 	txnCommitAdds      = 5
+	txnCommitTopicIDs  = 6
 )
 
 // verification asks the coordinator whether partitions are in a transaction, or to add
