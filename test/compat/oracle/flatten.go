@@ -15,15 +15,19 @@ var (
 	skipped = []string{"ThrottleMillis", "Port", "Version", "SessionID", "BrokerEpoch", "IncarnationID"}
 	signs   = []string{"LogAppendTime", "StartTimestamp", "LastTimestamp", "LastFetchTimestamp", "LastCaughtUpTimestamp", "TotalBytes",
 		"UsableBytes", "IssueTimestamp", "FinalizedFeaturesEpoch", "TransactionTimeoutMillis", "LastFetchOffset"}
+	// positions are those of the metadata log, in which no two controllers write the same.
+	positions = []string{"LogEndOffset", "HighWatermark"}
 	// identities are the fields by which the elements of a list are told apart. Where an
 	// element has one the list is compared without regard to its order.
 	identities = []string{"Topic", "TopicID", "Name", "ApiKey", "Key", "ResourceType", "ResourceName", "Group", "GroupID", "TransactionalID", "Partition",
 		"PartitionIndex", "NodeID", "BrokerID", "ReplicaID", "MemberID", "InstanceID", "ConfigName", "Feature", "LogDir", "Dir", "ProducerID", "Cluster", "Protocol", "ConfigType", "Source"}
 )
 
+const metadataTopic = "__cluster_metadata"
+
 var (
 	uuidText = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
-	id64     = regexp.MustCompile(`\b[A-Za-z0-9_-]{22}\b`)
+	id64     = regexp.MustCompile(`^[A-Za-z0-9_-]{22}$`)
 )
 
 // flatten makes a map from paths to values of an answer, and the order of the paths.
@@ -60,7 +64,7 @@ func (f *flattener) value(path, name string, v reflect.Value) {
 	switch {
 	case slices.Contains(skipped, name):
 		return
-	case slices.Contains(signs, name) && v.CanInt():
+	case v.CanInt() && (slices.Contains(signs, name) || strings.Contains(path, "["+metadataTopic+"]") && slices.Contains(positions, name)):
 		f.put(path, fmt.Sprintf("sign %d", sign(v.Int())))
 		return
 	}
@@ -84,7 +88,11 @@ func (f *flattener) value(path, name string, v reflect.Value) {
 	case reflect.Slice:
 		f.list(path, name, v)
 	case reflect.String:
-		f.put(path, fmt.Sprintf("%q", f.s.text(v.String())))
+		t := f.s.text(v.String())
+		if name == "MemberID" && id64.MatchString(t) {
+			t = "<id>" // a server gave it
+		}
+		f.put(path, fmt.Sprintf("%q", t))
 	default:
 		f.put(path, fmt.Sprint(f.s.number(name, v.Interface())))
 	}
@@ -173,6 +181,7 @@ func (s *side) text(t string) string {
 		t = strings.ReplaceAll(t, s.data, "<data>")
 	}
 	t = strings.ReplaceAll(t, s.addr, "<addr>")
+	t = strings.ReplaceAll(t, s.controller, "<controller>")
 	return uuidText.ReplaceAllString(t, "<uuid>")
 }
 

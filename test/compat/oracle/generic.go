@@ -69,6 +69,7 @@ func setDefault(req any) {
 
 // filled sends every request with a value in every field, lists of one element.
 func filled(o *oracle) {
+	o.make("filled", 3) // else the first Metadata has it made, and when it is there depends
 	for key := int16(0); key < 100; key++ {
 		if !harmless(key) {
 			continue

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -14,6 +15,7 @@ import (
 // side is one of the two servers.
 type side struct {
 	name, addr, data string
+	controller       string // the address of its controller, a port above
 	conn             net.Conn
 	correlation      int32
 	// names are what ids that differ from server to server are called in comparisons.
@@ -23,7 +25,9 @@ type side struct {
 }
 
 func newSide(name, addr, data string) *side {
-	return &side{name: name, addr: addr, data: data, names: map[string]string{}, kept: map[string]any{}}
+	host, port, _ := net.SplitHostPort(addr)
+	n, _ := strconv.Atoi(port)
+	return &side{name: name, addr: addr, data: data, controller: net.JoinHostPort(host, strconv.Itoa(n+1)), names: map[string]string{}, kept: map[string]any{}}
 }
 
 // answer is what came back: a response, or the reason that none came.

@@ -347,10 +347,15 @@ func partitionRequests(o *oracle) {
 	})
 	o.make("seen", 2)
 	o.each(3, func(v int16) {
+		// Before version 4 a request for an unknown topic has it made. "never-made" stays that.
+		unknown := "never-made"
+		if v < 4 {
+			unknown = fmtName("made-when-asked-for", v)
+		}
 		for _, c := range []struct {
 			name   string
 			topics []string
-		}{{"one", []string{"seen"}}, {"unknown", []string{"never-made"}}, {"a bad name", []string{"a/b"}}, {"an empty name", []string{""}}, {"twice", []string{"seen", "seen"}}} {
+		}{{"one", []string{"seen"}}, {"unknown", []string{unknown}}, {"a bad name", []string{"a/b"}}, {"an empty name", []string{""}}, {"twice", []string{"seen", "seen"}}} {
 			o.ask(c.name, v, func(*side) kmsg.Request {
 				r := kmsg.NewPtrMetadataRequest()
 				r.IncludeClusterAuthorizedOperations, r.IncludeTopicAuthorizedOperations = true, true
@@ -361,6 +366,9 @@ func partitionRequests(o *oracle) {
 				}
 				return r
 			})
+		}
+		if v < 4 {
+			o.settle(unknown, 3)
 		}
 		if v >= 10 {
 			for _, known := range []bool{true, false} {

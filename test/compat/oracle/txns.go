@@ -34,6 +34,8 @@ func initProducer(id *string, timeout int32, pid int64, epoch int16) *kmsg.InitP
 // txnRequests are the lives of transactions, and their mistakes.
 func txnRequests(o *oracle) {
 	o.make("atomic", 2)
+	// Until a broker has its first block of producer ids it sends clients away.
+	o.until(0, func(*side) kmsg.Request { return initProducer(nil, 60000, -1, -1) }, func(resp kmsg.Response) bool { return resp.(*kmsg.InitProducerIDResponse).ErrorCode == 0 })
 	o.each(22, func(v int16) {
 		for _, c := range []struct {
 			name    string
