@@ -21,6 +21,17 @@ func fail(req kmsg.Request, resp kmsg.Response, err error) kmsg.Response {
 			out.Topic, out.ErrorCode, out.ErrorMessage = r.Topics[i].Topic, num, text
 			resp.(*kmsg.CreatePartitionsResponse).Topics = append(resp.(*kmsg.CreatePartitionsResponse).Topics, out)
 		}
+	case *kmsg.ElectLeadersRequest:
+		out := resp.(*kmsg.ElectLeadersResponse)
+		out.ErrorCode, out.Topics = num, nil
+		for i := range r.Topics {
+			t := kmsg.NewElectLeadersResponseTopic()
+			t.Topic = r.Topics[i].Topic
+			for _, index := range r.Topics[i].Partitions {
+				t.Partitions = append(t.Partitions, electResult(index, err))
+			}
+			out.Topics = append(out.Topics, t)
+		}
 	case *kmsg.AlterConfigsRequest:
 		out := resp.(*kmsg.AlterConfigsResponse)
 		for i := range r.Resources {
@@ -63,8 +74,6 @@ func failWhole(resp kmsg.Response, num int16, text *string) {
 	case *kmsg.UnregisterControllerResponse:
 		r.ErrorCode, r.ErrorMessage = num, text
 	case *kmsg.AllocateProducerIDsResponse:
-		r.ErrorCode = num
-	case *kmsg.ElectLeadersResponse:
 		r.ErrorCode = num
 	case *kmsg.AlterPartitionResponse:
 		r.ErrorCode = num

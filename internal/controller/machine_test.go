@@ -59,6 +59,11 @@ func TestNothingIsNotNull(t *testing.T) {
 	if r := handle(kmsg.NewPtrAlterPartitionAssignmentsRequest()).(*kmsg.AlterPartitionAssignmentsResponse); r.ErrorMessage == nil || *r.ErrorMessage != "" {
 		t.Errorf("no reassignments: %+v", r)
 	}
+	elect := kmsg.NewPtrElectLeadersRequest()
+	elect.ElectionType, elect.Topics = 9, []kmsg.ElectLeadersRequestTopic{{Topic: "t", Partitions: []int32{0, 1}}}
+	if r := handle(elect).(*kmsg.ElectLeadersResponse); len(r.Topics) != 1 || len(r.Topics[0].Partitions) != 2 || r.Topics[0].Partitions[1].ErrorCode != r.ErrorCode || r.ErrorCode == 0 {
+		t.Errorf("an unknown election: %+v", r)
+	}
 	update := kmsg.NewPtrUpdateFeaturesRequest()
 	update.FeatureUpdates = []kmsg.UpdateFeaturesRequestFeatureUpdate{{Feature: metadata.FeatureMetadataVersion, MaxVersionLevel: w.log.Image().Feature(metadata.FeatureMetadataVersion), UpgradeType: upgradeOnly}}
 	r := handle(update).(*kmsg.UpdateFeaturesResponse)

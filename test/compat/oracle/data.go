@@ -151,7 +151,9 @@ func fetchRequests(o *oracle) {
 				return fetch(s, v, c.topic, c.partition, func(r *kmsg.FetchRequest, p *kmsg.FetchRequestTopicPartition) {
 					p.FetchOffset, p.CurrentLeaderEpoch, p.PartitionMaxBytes = c.offset, c.epoch, c.bytes
 					r.IsolationLevel, r.ReplicaID = c.isolation, c.replica
-					r.ReplicaState.ID = c.replica
+					if v >= 15 { // before that the tag is an error of its own
+						r.ReplicaState.ID = c.replica
+					}
 				})
 			})
 		})
