@@ -7,7 +7,7 @@ LDFLAGS := -s -w -X github.com/gregorhq/gregor/internal/buildinfo.Version=$(VERS
 
 export CGO_ENABLED = 0
 
-.PHONY: build run test race vet lint cross fuzz bench compat compat-groups compat-copier compat-codes compat-streams compat-mixed compat-franz exchange sim mutants fulldisk faults chaos install-links clean
+.PHONY: build run test race vet lint cross fuzz bench compat compat-groups compat-copier compat-codes compat-streams compat-mixed compat-franz exchange sim mutants fulldisk faults chaos oracle install-links clean
 
 build: ## Build the static binary.
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/gregor
@@ -63,6 +63,9 @@ compat-mixed: build ## A cluster of gregor and Apache Kafka; CONTROLLER=kafka or
 
 exchange: build ## gregor and Apache Kafka serve one data directory in turn; ROUNDS=5.
 	@bash test/compat/exchange.sh
+
+oracle: build ## Every request in every version to Apache Kafka and gregor, answers compared; ONLY=, TEXTS=1.
+	@bash test/compat/oracle.sh
 
 SEEDS ?= 2000
 FIRST ?= 1
