@@ -30,7 +30,9 @@ func (a *API) topicPartitions(req *kmsg.DescribeTopicPartitionsRequest, listener
 	names, all := requestedTopics(req, img, start)
 	if req.Cursor != nil && (req.Cursor.Partition < 0 || !all && !slices.Contains(names, start)) {
 		for _, t := range req.Topics {
-			resp.Topics = append(resp.Topics, describedError(t.Topic, kafka.InvalidRequest))
+			row := describedError(t.Topic, kafka.InvalidRequest)
+			row.AuthorizedOperations = notAsked // nothing of the topics was looked at
+			resp.Topics = append(resp.Topics, row)
 		}
 		return resp
 	}

@@ -244,7 +244,7 @@ func (op *fetchOp) encodePart(dst []byte, version int16, i int) []byte {
 		dst = kbin.AppendInt64(dst, part.LogStartOffset)
 	}
 	if version >= fetchIsolation {
-		dst = op.encodeAborted(dst, i, flexible)
+		dst = op.encodeAborted(dst, i, flexible, code)
 	}
 	if version >= fetchRack {
 		dst = kbin.AppendInt32(dst, part.Preferred)
@@ -267,10 +267,11 @@ func (op *fetchOp) encodePart(dst []byte, version int16, i int) []byte {
 	return dst
 }
 
-// encodeAborted appends the aborted transactions: null for those who do not ask.
-func (op *fetchOp) encodeAborted(dst []byte, i int, flexible bool) []byte {
+// encodeAborted appends the aborted transactions: null for those who do not ask, but of
+// what is unknown, which has none either way.
+func (op *fetchOp) encodeAborted(dst []byte, i int, flexible bool, code *kafka.Code) []byte {
 	part := &op.f.Parts[i]
-	null := !op.committed()
+	null := !op.committed() && code != kafka.UnknownTopicOrPartition && code != kafka.UnknownTopicID
 	if flexible {
 		dst = kbin.AppendCompactNullableArrayLen(dst, len(part.Aborted), null)
 	} else {
@@ -308,7 +309,9 @@ func (op *fetchOp) encodeTags(dst []byte, version int16, i int, code *kafka.Code
 	}
 	if hinted {
 		h := op.api.hint(op.api.Image(), part.P, it.name, it.key.Partition)
-		op.nodes = addNode(op.nodes, h.id)
+		if op.q.replicaID < 0 { // followers know where brokers are
+			op.nodes = addNode(op.nodes, h.id)
+		}
 		dst = appendLeaderTag(dst, 1, h)
 	}
 	return dst

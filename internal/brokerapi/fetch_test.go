@@ -74,7 +74,29 @@ func TestFetchAnswersErrors(t *testing.T) {
 			if tc.want != nil && (p.HighWatermark != -1 || len(p.RecordBatches) != 0) {
 				t.Errorf("%+v", p)
 			}
+			// What is unknown has an empty list of aborted transactions, and not null.
+			unknown := tc.want == kafka.UnknownTopicOrPartition || tc.want == kafka.UnknownTopicID
+			if (p.AbortedTransactions != nil) != unknown {
+				t.Errorf("aborted %v", p.AbortedTransactions)
+			}
 		})
+	}
+}
+
+// TestFetchNamesTheLeaderToConsumers: where the leader is reached only they have to be
+// told, brokers know.
+func TestFetchNamesTheLeaderToConsumers(t *testing.T) {
+	k := newKit(t, nil)
+	id := k.topic("elsewhere", 1, []int32{2})
+	for replicaID, want := range map[int32]int{-1: 1, 5: 0} {
+		req := fetchReq("elsewhere", 0, 0)
+		req.Version, req.Topics[0].TopicID, req.ReplicaID, req.ReplicaState.ID = 16, id, replicaID, replicaID
+		resp := k.client().do(req).(*kmsg.FetchResponse)
+		p := resp.Topics[0].Partitions[0]
+		wantCode(t, "a partition elsewhere", p.ErrorCode, kafka.NotLeaderOrFollower)
+		if len(resp.Brokers) != want || p.CurrentLeader.LeaderID != 2 {
+			t.Errorf("replica %d: leader %d, brokers %v", replicaID, p.CurrentLeader.LeaderID, resp.Brokers)
+		}
 	}
 }
 

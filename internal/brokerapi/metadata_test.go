@@ -214,6 +214,9 @@ func TestDescribeTopicPartitions(t *testing.T) {
 		var out []string
 		for _, x := range resp.Topics {
 			s := fmt.Sprintf("%s:%d", *x.Topic, x.ErrorCode)
+			if (x.AuthorizedOperations == notAsked) != (x.ErrorCode == kafka.InvalidRequest.Num()) {
+				t.Errorf("%s may %d", s, x.AuthorizedOperations)
+			}
 			for _, p := range x.Partitions {
 				s += fmt.Sprintf("/%d=%d", p.Partition, p.LeaderID)
 				if p.EligibleLeaderReplicas == nil || !reflect.DeepEqual(p.OfflineReplicas, []int32{3}) {
