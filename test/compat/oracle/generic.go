@@ -79,9 +79,38 @@ func filled(o *oracle) {
 				req := kmsg.RequestForKey(key)
 				setDefault(req)
 				fill(reflect.ValueOf(req).Elem(), "")
+				if f, ok := req.(*kmsg.FetchRequest); ok {
+					withoutNewerTags(f, v)
+				}
 				return req
 			})
 		})
+	}
+	o.each(1, func(v int16) {
+		if v < 12 || v > 16 {
+			return
+		}
+		o.ask("tags of newer versions", v, func(*side) kmsg.Request {
+			req := kmsg.NewPtrFetchRequest()
+			fill(reflect.ValueOf(req).Elem(), "")
+			return req
+		})
+	})
+}
+
+// withoutNewerTags takes fields out of a Fetch that its version does not have. They have
+// tags, which Apache Kafka refuses in versions that are older than the tag.
+func withoutNewerTags(f *kmsg.FetchRequest, v int16) {
+	p := &f.Topics[0].Partitions[0]
+	none := kmsg.NewFetchRequestTopicPartition()
+	if v < 18 {
+		p.HighWatermark = none.HighWatermark
+	}
+	if v < 17 {
+		p.ReplicaDirectoryID = none.ReplicaDirectoryID
+	}
+	if v < 15 {
+		f.ReplicaState = kmsg.NewFetchRequestReplicaState()
 	}
 }
 
