@@ -15,17 +15,16 @@ var (
 	skipped = []string{"ThrottleMillis", "Port", "Version", "SessionID", "BrokerEpoch", "IncarnationID"}
 	signs   = []string{"LogAppendTime", "StartTimestamp", "LastTimestamp", "LastFetchTimestamp", "LastCaughtUpTimestamp", "TotalBytes",
 		"UsableBytes", "IssueTimestamp", "FinalizedFeaturesEpoch", "TransactionTimeoutMillis", "LastFetchOffset"}
-	// positions are those of the metadata log, in which no two controllers write the same.
-	positions = []string{"LogEndOffset", "HighWatermark"}
+	// positions are those of logs that servers write themselves, each as it likes.
+	positions = []string{"LogEndOffset", "HighWatermark", "Size"}
 	// identities are the fields by which the elements of a list are told apart. Where an
 	// element has one the list is compared without regard to its order.
 	identities = []string{"Topic", "TopicID", "Name", "ApiKey", "Key", "ResourceType", "ResourceName", "Group", "GroupID", "TransactionalID", "Partition",
 		"PartitionIndex", "NodeID", "BrokerID", "ReplicaID", "MemberID", "InstanceID", "ConfigName", "Feature", "LogDir", "Dir", "ProducerID", "Cluster", "Protocol", "ConfigType", "Source"}
 )
 
-const metadataTopic = "__cluster_metadata"
-
 var (
+	internal = regexp.MustCompile(`\[__(cluster_metadata|consumer_offsets|transaction_state)\]`)
 	uuidText = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
 	id64     = regexp.MustCompile(`^[A-Za-z0-9_-]{22}$`)
 )
@@ -64,7 +63,7 @@ func (f *flattener) value(path, name string, v reflect.Value) {
 	switch {
 	case slices.Contains(skipped, name):
 		return
-	case v.CanInt() && (slices.Contains(signs, name) || strings.Contains(path, "["+metadataTopic+"]") && slices.Contains(positions, name)):
+	case v.CanInt() && (slices.Contains(signs, name) || internal.MatchString(path) && slices.Contains(positions, name)):
 		f.put(path, fmt.Sprintf("sign %d", sign(v.Int())))
 		return
 	}
