@@ -62,6 +62,7 @@ func DescribeQuorum(req *kmsg.DescribeQuorumRequest, s quorum.Status, self kafka
 
 func describeLeader(part *kmsg.DescribeQuorumResponseTopicPartition, s quorum.Status) {
 	part.LeaderID, part.LeaderEpoch, part.HighWatermark = int32(s.Leader), s.Epoch, s.HighWatermark
+	part.ErrorMessage = new(string)
 	part.CurrentVoters, part.Observers = replicaStates(s.Voters), replicaStates(s.Observers)
 }
 

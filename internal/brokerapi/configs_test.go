@@ -437,8 +437,10 @@ func TestDescribeQuorum(t *testing.T) {
 		p.CurrentVoters[0].LastCaughtUpTimestamp != 5 || len(p.Observers) != 1 || p.Observers[0].ReplicaID != 7 || resp.Topics[0].Partitions[1].ErrorCode != 3 {
 		t.Errorf("%+v", resp.Topics[0])
 	}
-	if resp.ErrorMessage == nil || *resp.ErrorMessage != "" {
-		t.Errorf("the text is %v", resp.ErrorMessage)
+	for _, text := range []*string{resp.ErrorMessage, p.ErrorMessage} {
+		if text == nil || *text != "" {
+			t.Errorf("the text is %v", text)
+		}
 	}
 	strange := *req
 	strange.Topics = []kmsg.DescribeQuorumRequestTopic{{Topic: "t", Partitions: topic.Partitions[:1]}}
