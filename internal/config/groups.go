@@ -51,6 +51,9 @@ func (b *Broker) groupValues() map[string]any {
 			parsed[k.Name], _ = k.parse(text)
 		}
 	}
+	if len(b.GroupStreamsAssignors) > 0 {
+		parsed["streams.assignor.name"] = b.GroupStreamsAssignors[0]
+	}
 	return parsed
 }
 
@@ -100,6 +103,9 @@ func (b *Broker) ValidateGroupConfigs(overrides map[string]string) error {
 		n, ok := parsed[name].(int64)
 		if _, set := overrides[name]; !ok || !set {
 			continue
+		}
+		if lo, hi := x.min, x.max; lo != "" && hi != "" && (n < b.values.long(lo) || n > b.values.long(hi)) {
+			return kafka.InvalidConfig.Errorf("%s must be in the range %d to %d inclusive.", name, b.values.long(lo), b.values.long(hi))
 		}
 		if x.min != "" && n < b.values.long(x.min) {
 			return kafka.InvalidConfig.Errorf("%s must be greater than or equal to %s", name, x.min)

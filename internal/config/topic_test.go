@@ -104,8 +104,8 @@ func TestValidateGroupAndClientMetricsConfigs(t *testing.T) {
 	b := Default(nil)
 	for configs, want := range map[string]string{
 		"consumer.session.timeout.ms=50000":        "",
-		"consumer.session.timeout.ms=1000":         "consumer.session.timeout.ms must be greater than or equal to group.consumer.min.session.timeout.ms",
-		"share.record.lock.duration.ms=90000":      "share.record.lock.duration.ms must be less than or equal to group.share.max.record.lock.duration.ms",
+		"consumer.session.timeout.ms=1000":         "consumer.session.timeout.ms must be in the range 45000 to 60000 inclusive.",
+		"share.record.lock.duration.ms=90000":      "share.record.lock.duration.ms must be in the range 15000 to 60000 inclusive.",
 		"share.auto.offset.reset=by_duration:PT1H": "",
 		"share.auto.offset.reset=by_duration:PT":   "Invalid value by_duration:PT for configuration share.auto.offset.reset",
 		"share.auto.offset.reset=sometime":         "Invalid value sometime for configuration share.auto.offset.reset",
@@ -118,6 +118,9 @@ func TestValidateGroupAndClientMetricsConfigs(t *testing.T) {
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", configs, err, want)
 		}
+	}
+	if name := b.GroupConfig(nil).Text("streams.assignor.name"); name != "sticky" {
+		t.Errorf("the assignor of streams groups is %q", name)
 	}
 	g := b.GroupConfig(map[string]string{"consumer.session.timeout.ms": "1000", "share.delivery.count.limit": "7", "bad": "x", "streams.assignor.name": "sticky"})
 	if g.Int("consumer.session.timeout.ms") != 45000 || g.Int("share.delivery.count.limit") != 7 || g.Int("consumer.heartbeat.interval.ms") != 5000 ||
