@@ -56,6 +56,11 @@ func TestNothingIsNotNull(t *testing.T) {
 	if r := handle(w.createRequest(args{words: []string{"a/b"}})).(*kmsg.CreateTopicsResponse).Topics[0]; r.ErrorCode == 0 || r.Configs == nil {
 		t.Errorf("a refused topic: %+v", r)
 	}
+	move := kmsg.NewPtrAlterPartitionAssignmentsRequest()
+	move.Topics = []kmsg.AlterPartitionAssignmentsRequestTopic{{Topic: "t"}}
+	if r := handle(move).(*kmsg.AlterPartitionAssignmentsResponse); r.ErrorMessage != nil {
+		t.Errorf("a reassignment: %+v", r)
+	}
 	if r := handle(kmsg.NewPtrAlterPartitionAssignmentsRequest()).(*kmsg.AlterPartitionAssignmentsResponse); r.ErrorMessage == nil || *r.ErrorMessage != "" {
 		t.Errorf("no reassignments: %+v", r)
 	}

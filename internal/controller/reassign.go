@@ -12,7 +12,9 @@ import (
 // partition is to get are added to its list, and those it is to lose stay until the
 // new ones are in the ISR; change.completeReassignment then ends it.
 func (d *decision) alterReassignments(req *kmsg.AlterPartitionAssignmentsRequest, resp *kmsg.AlterPartitionAssignmentsResponse) Result {
-	resp.ErrorMessage = new(string)
+	if len(req.Topics) == 0 {
+		resp.ErrorMessage = new(string) // nobody looked at anything; else null
+	}
 	resp.AllowReplicationFactorChange = req.Version < 1 || req.AllowReplicationFactorChange
 	for i := range req.Topics {
 		in := &req.Topics[i]
