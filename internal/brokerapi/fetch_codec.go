@@ -267,11 +267,14 @@ func (op *fetchOp) encodePart(dst []byte, version int16, i int) []byte {
 	return dst
 }
 
-// encodeAborted appends the aborted transactions: null for those who do not ask, but of
-// what is unknown, which has none either way.
+// encodeAborted appends the aborted transactions: null for those who do not ask, and with
+// errors, but of what is unknown, which has none either way.
 func (op *fetchOp) encodeAborted(dst []byte, i int, flexible bool, code *kafka.Code) []byte {
 	part := &op.f.Parts[i]
-	null := !op.committed() && code != kafka.UnknownTopicOrPartition && code != kafka.UnknownTopicID
+	null := !op.committed() || code != nil
+	if code == kafka.UnknownTopicOrPartition || code == kafka.UnknownTopicID {
+		null = false
+	}
 	if flexible {
 		dst = kbin.AppendCompactNullableArrayLen(dst, len(part.Aborted), null)
 	} else {

@@ -68,6 +68,9 @@ func TestFetchAnswersErrors(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			req := fetchReq(tc.topic, tc.offset, tc.part)
 			req.Version, req.Topics[0].TopicID = tc.version, tc.id
+			if tc.want != nil {
+				req.IsolationLevel = 1
+			}
 			req.MaxWaitMillis = 0
 			p := fetched(t, k.client().do(req))
 			wantCode(t, tc.name, p.ErrorCode, tc.want)
