@@ -2,15 +2,16 @@ package main
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/gregorhq/gregor/internal/batch"
 )
 
-// firstMs is the timestamp of the first record of every batch: a day before the run
-// began would do, and a fixed one makes the bytes of both servers comparable.
-const firstMs = 1_790_000_000_000
+// firstMs is the timestamp of the first record of every batch: one for both servers, so
+// that bytes are comparable, and too young for either to remove records or producers.
+var firstMs = time.Now().Add(-time.Hour).UnixMilli()
 
 // records builds a batch of so many records; change may alter it before it is built.
 func records(n int, change func(b *batch.Builder)) []byte {
@@ -141,7 +142,7 @@ func fetchRequests(o *oracle) {
 		isolation   int8
 		replica     int32
 	}{
-		{"from the start", "written", 0, 0, -1, 1 << 20, 0, -1}, {"read committed", "written", 0, 0, -1, 1 << 20, 1, -1}, {"from the middle of a batch", "written", 0, 1, -1, 1 << 20, 0, -1},
+		{"from the start", "written", 0, 0, -1, 1 << 20, 0, -1}, {"read committed", "written", 0, 0, -1, 1 << 20, 1, -1}, {"beyond the end, committed", "written", 0, 1 << 40, -1, 1 << 20, 1, -1}, {"an unknown partition, committed", "written", 9, 0, -1, 1 << 20, 1, -1}, {"from the middle of a batch", "written", 0, 1, -1, 1 << 20, 0, -1},
 		{"few bytes", "written", 0, 0, -1, 1, 0, -1}, {"no bytes", "written", 0, 0, -1, 0, 0, -1}, {"beyond the end", "written", 0, 1 << 40, -1, 1 << 20, 0, -1}, {"a negative offset", "written", 0, -3, -1, 1 << 20, 0, -1},
 		{"an unknown partition", "written", 9, 0, -1, 1 << 20, 0, -1}, {"an unknown topic", "never-made", 0, 0, -1, 1 << 20, 0, -1}, {"the leader's epoch", "written", 0, 0, 0, 1 << 20, 0, -1},
 		{"a newer epoch", "written", 0, 0, 9, 1 << 20, 0, -1}, {"compressed", "written", 1, 0, -1, 1 << 20, 0, -1}, {"compacted", "compacted", 0, 0, -1, 1 << 20, 0, -1}, {"a replica that is none", "written", 0, 0, -1, 1 << 20, 0, 5}, {"the debugging consumer", "written", 0, 0, -1, 1 << 20, 0, -2},
