@@ -44,7 +44,11 @@ func (a *API) findCoordinator(r *server.Request) {
 	} else {
 		for _, key := range req.CoordinatorKeys {
 			at, err := a.coordinatorOf(r, req.CoordinatorType, key, &missing)
-			at.ErrorMessage = new(string) // the code says it all; null is not what clients get
+			text := "" // empty, not null, where the code says it all
+			if err == kafka.InvalidRequest {
+				text = err.Message()
+			}
+			at.ErrorMessage = &text
 			if err != nil {
 				at.ErrorCode = err.Num()
 			}
