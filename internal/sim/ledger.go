@@ -193,9 +193,9 @@ func (l *ledger) partition(what string, c *metadata.Change, p, q *metadata.Parti
 	}
 	// The last known leader may lead again when the last of the others has been struck from
 	// the eligible ones (KIP-966), and a reassignment may end with a leader that the same
-	// request of the old one put into the ISR.
+	// request of the old one put into the ISR, whether it was added or had fallen behind.
 	last := len(p.ISR) == 0 && slices.Equal(p.LastKnownELR, []int32{q.Leader})
-	moved := p.Reassigning() && !q.Reassigning() && slices.Contains(p.AddingReplicas, q.Leader) && p.HasLeader()
+	moved := p.Reassigning() && !q.Reassigning() && p.HasLeader()
 	if q.HasLeader() && q.Leader != p.Leader && !p.InISR(q.Leader) && !p.InELR(q.Leader) && !last && !moved {
 		l.faultf("unclean election", "%s: %d, which was neither in sync %v nor eligible %v", what, q.Leader, p.ISR, p.ELR)
 	}

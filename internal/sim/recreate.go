@@ -61,7 +61,11 @@ func (cl *client) liveOnce(life int) error {
 		if err != nil {
 			return err
 		}
-		id = ts[shortLived].ID
+		// A broker that lags may still tell of the life before, and the deletion of that
+		// would leave this one to be taken for the next.
+		if id = ts[shortLived].ID; id == cl.lived {
+			return kerr.UnknownTopicID
+		}
 		return ts[shortLived].Err
 	}) {
 		return nil
@@ -171,7 +175,7 @@ func (cl *client) remove(kc *kgo.Client, id kadm.TopicID) {
 			err = nil
 		}
 		if err == nil {
-			cl.deleted = time.Now()
+			cl.deleted, cl.lived = time.Now(), id
 		}
 		return err
 	})

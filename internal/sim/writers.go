@@ -25,6 +25,7 @@ type client struct {
 	consumer bool
 	stopped  <-chan struct{} // no new work once it is closed
 	deleted  time.Time       // when the topic of recreate was deleted last
+	lived    [16]byte        // the id of the topic that was deleted then
 }
 
 // settings of every franz-go client: quick to find out that a node has gone.
