@@ -49,7 +49,7 @@ func (cl *client) follow(isolation kgo.IsolationLevel, see func(place, string)) 
 	if err != nil {
 		return err
 	}
-	defer kc.Close()
+	defer cl.shut(kc)
 	next := map[int32]int64{}
 	for !cl.done() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -72,7 +72,7 @@ func (cl *client) watch() error {
 	if err != nil {
 		return err
 	}
-	defer kc.Close()
+	defer cl.shut(kc)
 	for !cl.done() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		cl.askLeaders(ctx, kc)
@@ -142,7 +142,7 @@ func (cl *client) readAll(ctx context.Context, committed bool, epochs map[place]
 	if err != nil {
 		return nil, err
 	}
-	defer kc.Close()
+	defer cl.shut(kc)
 	adm := kadm.NewClient(kc)
 	ends, err := adm.ListEndOffsets(ctx, cl.topic)
 	if err = errors.Join(err, ends.Error()); err != nil {

@@ -46,7 +46,7 @@ func (cl *client) liveOnce(life int) error {
 	if err != nil {
 		return err
 	}
-	defer kc.Close()
+	defer cl.shut(kc)
 	adm := kadm.NewClient(kc)
 	var id kadm.TopicID
 	if !cl.again(func(ctx context.Context) error {
@@ -137,7 +137,7 @@ func (cl *client) readLife(life int, acked map[string]bool, last int64) {
 	if err != nil {
 		return
 	}
-	defer kc.Close()
+	defer cl.shut(kc)
 	left := len(acked)
 	for at := int64(-1); at < last && !cl.done(); {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)

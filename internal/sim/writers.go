@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -25,13 +26,15 @@ type client struct {
 	consumer bool
 	stopped  <-chan struct{} // no new work once it is closed
 	deleted  time.Time       // when the topic of recreate was deleted last
+	lines    sync.Map        // *kgo.Client to its *lines
 	lived    [16]byte        // the id of the topic that was deleted then
 }
 
 // settings of every franz-go client: quick to find out that a node has gone.
 func (cl *client) connect(opts ...kgo.Opt) (*kgo.Client, error) {
+	l := &lines{cl: cl}
 	opts = append([]kgo.Opt{
-		kgo.SeedBrokers(cl.c.seeds()...), kgo.Dialer(cl.dial), kgo.ClientID(cl.name),
+		kgo.SeedBrokers(cl.c.seeds()...), kgo.Dialer(l.dial), kgo.ClientID(cl.name), kgo.WithHooks(l),
 		kgo.MetadataMinAge(50 * time.Millisecond), kgo.RequestTimeoutOverhead(time.Second),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }), kgo.RetryTimeout(30 * time.Second),
 		kgo.RequestRetries(1 << 20), kgo.UnknownTopicRetries(-1),
@@ -44,14 +47,49 @@ func (cl *client) connect(opts ...kgo.Opt) (*kgo.Client, error) {
 // would stop time.
 const hop = 200 * time.Microsecond
 
+// lines are the connections of one franz-go client. They are cut before it is closed:
+// while it waits for answers to fetches it holds mutexes that others of its goroutines
+// want, and one that waits for a mutex keeps a synctest bubble's time from going on.
+type lines struct {
+	cl *client
+
+	mu    sync.Mutex
+	conns []net.Conn
+	cut   bool
+}
+
 // dial takes a moment, as every dial does.
-func (cl *client) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+func (l *lines) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	time.Sleep(5 * hop)
-	conn, err := cl.net.Dial(ctx, network, addr)
+	conn, err := l.cl.net.Dial(ctx, network, addr)
 	if err != nil {
 		return nil, err
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cut {
+		conn.Close()
+		return nil, net.ErrClosed
+	}
+	l.conns = append(l.conns, conn)
 	return paced{conn}, nil
+}
+
+// OnNewClient makes lines a hook, by which shut finds those of a client.
+func (l *lines) OnNewClient(kc *kgo.Client) { l.cl.lines.Store(kc, l) }
+
+// shut ends a client that connect made.
+func (cl *client) shut(kc *kgo.Client) {
+	if v, ok := cl.lines.LoadAndDelete(kc); ok {
+		l := v.(*lines)
+		l.mu.Lock()
+		l.cut = true
+		for _, c := range l.conns {
+			c.Close()
+		}
+		l.mu.Unlock()
+	}
+	kc.Close()
 }
 
 // paced is a connection whose writes take a moment.
@@ -88,7 +126,7 @@ func (cl *client) produce() error {
 	if err != nil {
 		return err
 	}
-	defer kc.Close()
+	defer cl.shut(kc)
 	if !cl.knowProducerID(kc) {
 		return nil
 	}
@@ -150,7 +188,7 @@ func (cl *client) transact() error {
 			}
 			cl.pause(150 * time.Millisecond)
 		}
-		kc.Close()
+		cl.shut(kc)
 	}
 	return nil
 }
@@ -206,7 +244,7 @@ func (cl *client) commit() error {
 	if err != nil {
 		return err
 	}
-	defer kc.Close()
+	defer cl.shut(kc)
 	for n := int64(1); !cl.done(); n++ {
 		key := cl.name
 		cl.h.tryCommit(key, n)
