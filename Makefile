@@ -85,8 +85,8 @@ mutants: ## Old bugs put back one at a time; the simulator must find each. ONLY=
 	$(GO) run ./test/mutants -only '$(ONLY)'
 
 POINTS ?= 200
-faults: ## Real processes, broken at POINTS system calls of each kind of fault; FAULTS=kill,EIO picks kinds (Linux).
-	$(GO) run ./test/faults -points $(POINTS) $(if $(FAULTS),-faults $(FAULTS))
+faults: ## Real processes, broken at POINTS system calls of each kind of fault; KINDS=kill,EIO picks kinds (Linux).
+	$(GO) run ./test/faults -points $(POINTS) $(if $(KINDS),-faults $(KINDS))
 
 DIR ?= /usr/local/bin
 install-links: build ## Make Kafka's command names in DIR, with and without .sh.
