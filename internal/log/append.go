@@ -370,6 +370,9 @@ func (l *Log) roll(base, nowMs int64) error {
 	if err := l.seal(old); err != nil {
 		return err
 	}
+	if err := l.settleNames(); err != nil {
+		return l.flushError(old, err)
+	}
 	err := l.createSegmentFiles(base)
 	if err == nil {
 		err = l.writeSnapshot(base)

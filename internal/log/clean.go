@@ -158,6 +158,11 @@ func (c *Cleaning) Begin(firstDirty, end int64) error {
 	if err := c.l.syncNames(); err != nil {
 		return err
 	}
+	// Recovery takes a gap above the recovery point for a loss: it is to be above what is
+	// compacted.
+	if err := c.l.dir.writePoints(); err != nil {
+		return err
+	}
 	if c.l.LogStartOffset() > c.l.view.Load().segs[0].base {
 		if err := c.l.dir.writeStarts(); err != nil {
 			return err

@@ -88,6 +88,8 @@ type dataDir struct {
 	cleaned     cleanPoints
 	// writeStarts is Manager.checkpointDir of log-start-offset-checkpoint.
 	writeStarts func() error
+	// writePoints is that of recovery-point-offset-checkpoint.
+	writePoints func() error
 	space       space
 	ghosts      ghosts
 }

@@ -134,6 +134,7 @@ func (l *Log) syncNames() error {
 	l.mu.Lock()
 	names, parent := l.dirDirty, l.parentDirty
 	l.dirDirty, l.parentDirty = false, false
+	l.dirSyncs++
 	l.mu.Unlock()
 	var err error
 	if names {
@@ -142,12 +143,29 @@ func (l *Log) syncNames() error {
 	if parent && err == nil {
 		err = l.env.fs.SyncDir(l.dir.path)
 	}
+	l.mu.Lock()
+	l.dirSyncs--
 	if err != nil {
-		l.mu.Lock()
 		l.dirDirty, l.parentDirty = l.dirDirty || names, l.parentDirty || parent
-		l.mu.Unlock()
+	}
+	l.mu.Unlock()
+	if err != nil {
 		return l.flushError(l.view.Load().active(), err)
 	}
+	return nil
+}
+
+// settleNames makes the names in the folder durable before others follow: segments come
+// from the end and go from the beginning, one after the other, so that a power loss
+// leaves no hole among them; l.mu is held.
+func (l *Log) settleNames() error {
+	if !l.dirDirty && l.dirSyncs == 0 {
+		return nil
+	}
+	if err := l.env.fs.SyncDir(l.Folder()); err != nil {
+		return err
+	}
+	l.dirDirty = false
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"path/filepath"
 	"slices"
 
@@ -21,6 +22,9 @@ type loadParams struct {
 	recoveryPoint int64 // NoOffset when there is none
 	hw            int64
 	clean         bool // the directory was stopped cleanly
+	// compacted says that offsets below cleaned may be missing for good reason.
+	compacted bool
+	cleaned   int64
 }
 
 // openLog lists a partition's folder and makes its Log. After a clean stop no file
@@ -38,10 +42,16 @@ func (e *env) openLog(d *dataDir, folder string, tp kafka.TopicPartition, kind f
 
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	segs, err := l.list(now)
+	segs, swapped, err := l.list(now)
 	if err != nil {
 		return nil, l.ioError("listing "+folder, err)
 	}
+	l.gapsBelow = p.cleaned
+	if p.cfg.CleanupCompact || p.compacted && swapped {
+		l.gapsBelow = math.MaxInt64
+	}
+	// What a process wrote that was killed may not be durable yet.
+	l.dirDirty = !p.clean
 	if len(segs) == 0 {
 		if segs, err = l.firstSegment(p.start, now); err != nil {
 			return nil, err
@@ -76,21 +86,21 @@ func ownTopic(name string) bool {
 }
 
 // list removes what an interrupted operation left and returns the segments by
-// what readdir and stat say (docs/formats/segment.md, temporary names).
-func (l *Log) list(nowMs int64) ([]*segment, error) {
+// what readdir and stat say (docs/formats/segment.md, temporary names). swapped says
+// that there were files of segments that others may have replaced.
+func (l *Log) list(nowMs int64) (segs []*segment, swapped bool, err error) {
 	folder := l.Folder()
 	entries, err := l.env.fs.ReadDir(folder)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	if again, err := l.finishSwaps(entries); err != nil {
-		return nil, err
-	} else if again {
+	if swapped, err = l.finishSwaps(entries); err != nil {
+		return nil, false, err
+	} else if swapped {
 		if entries, err = l.env.fs.ReadDir(folder); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
-	var segs []*segment
 	l.snapshots = l.snapshots[:0]
 	txns := map[int64]bool{}
 	var orphans []string
@@ -103,12 +113,12 @@ func (l *Log) list(nowMs int64) ([]*segment, error) {
 		case suffixLog:
 			info, err := e.Info()
 			if err != nil {
-				return nil, err
+				return nil, false, err
 			}
 			s := newSegment(base, nowMs)
 			s.modTime = info.ModTime().UnixMilli()
 			if info.Size() > 1<<31-1 {
-				return nil, fmt.Errorf("%s has %d bytes, more than a segment can have", e.Name(), info.Size())
+				return nil, false, fmt.Errorf("%s has %d bytes, more than a segment can have", e.Name(), info.Size())
 			}
 			s.publish(base, info.Size())
 			segs = append(segs, s)
@@ -130,7 +140,7 @@ func (l *Log) list(nowMs int64) ([]*segment, error) {
 			s.publish(segs[i+1].base, s.size())
 		}
 	}
-	return segs, l.removeOrphans(orphans, segs)
+	return segs, swapped, l.removeOrphans(orphans, segs)
 }
 
 // removeOrphans removes indexes whose log does not exist.

@@ -56,6 +56,8 @@ type Log struct {
 	producers *producer.State
 	snapshots []int64 // offsets of the snapshot files, ascending
 	dirDirty  bool    // names were created in the folder since it was synced
+	dirSyncs  int     // syncs of the folder that are under way without mu
+	gapsBelow int64   // offsets below may be missing between segments: recovery takes no gap there for a loss
 	// epochsDirty says that leader-epoch-checkpoint is behind the memory.
 	epochsDirty bool
 	// parentDirty says that the folder's own name was not synced yet.

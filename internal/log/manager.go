@@ -196,6 +196,7 @@ func (m *Manager) lockDirs() error {
 		}
 		d := &dataDir{env: m.env, path: path, data: data, epoch: -1, onOffline: m.opts.OnOffline}
 		d.writeStarts = func() error { return m.checkpointDir(d, &logStartOffsets) }
+		d.writePoints = func() error { return m.checkpointDir(d, &recoveryPoints) }
 		d.space.headroom = m.opts.HeadroomBytes
 		m.dirs = append(m.dirs, d)
 		if !data {
@@ -311,6 +312,13 @@ func (m *Manager) openDir(ctx context.Context, d *dataDir) error {
 		d.fail("listing", err)
 		return nil
 	}
+	if !d.clean {
+		// A folder that a killed process made is there, and may not be durable.
+		if err := m.env.fs.SyncDir(d.path); err != nil {
+			d.fail("syncing", err)
+			return nil
+		}
+	}
 	d.loadCleanPoints(entries)
 	names := make(chan string)
 	errs := make(chan error, m.opts.RecoveryThreads)
@@ -405,11 +413,8 @@ func (m *Manager) openFolder(d *dataDir, name string, points, marks, starts map[
 	if rp, ok := points[tp]; ok {
 		p.recoveryPoint = rp
 	}
-	if _, ok := d.cleanPoint(tp); ok {
-		// The topic's own configuration is not known yet, but that it was compacted
-		// is: the gaps in it are no losses.
-		p.cfg.CleanupCompact = true
-	}
+	// The topic's own configuration is not known yet, but how far it was compacted is.
+	p.cleaned, p.compacted = d.cleanPoint(tp)
 	l, err := m.env.openLog(d, folder, tp, kind, p)
 	if err != nil {
 		if d.err() != nil {

@@ -165,10 +165,10 @@ func (l *Log) recover(recoveryPoint int64) error {
 // lostBetween says whether the records between the end of a segment and the base
 // of the next are lost: whole batches at the end of an unsynced segment, while the
 // next segment survived. Below the recovery point nothing can be lost, below the
-// log start nothing matters, and in a compacted topic offsets are missing for good
-// reason.
+// log start nothing matters, and where compaction was offsets are missing for good
+// reason (docs/architecture/compaction.md).
 func (l *Log) lostBetween(end, nextBase, recoveryPoint int64) bool {
-	return end < nextBase && nextBase > recoveryPoint && nextBase > l.start.Load() && !l.cfg.Load().CleanupCompact
+	return end < nextBase && nextBase > max(recoveryPoint, l.start.Load(), l.gapsBelow)
 }
 
 // endRecovery makes the recovered log usable.

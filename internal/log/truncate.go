@@ -281,10 +281,8 @@ func (l *Log) replaceAll(offset int64) error {
 // first, so that of several segments a power loss cannot bring back one from the
 // middle: callers go from an end inwards.
 func (l *Log) markDeleted(s *segment) error {
-	if l.dirDirty {
-		if err := l.env.fs.SyncDir(l.Folder()); err != nil {
-			return err
-		}
+	if err := l.settleNames(); err != nil {
+		return err
 	}
 	l.dirDirty = true
 	l.dropFiles(s)
