@@ -108,6 +108,10 @@ func (h *host) wipe() error {
 				return err
 			}
 		}
+		// The disk is another one: a later power loss brings nothing back of this one.
+		if err := h.disk.SyncDir(d); err != nil {
+			return err
+		}
 	}
 	return nil
 }
