@@ -29,7 +29,7 @@ const (
 // TestChaos breaks clusters of three brokers and three controllers under load, in six
 // processes and in three, and holds what clients were told and what replicas hold against
 // the rules. GREGOR_FAULTS is the number of faults, GREGOR_LAYOUT picks "separate" or
-// "combined".
+// "combined". The share of faults with progress is judged from a hundred faults on.
 func TestChaos(t *testing.T) {
 	layouts := []string{"separate", "combined"}
 	if l := os.Getenv("GREGOR_LAYOUT"); l != "" {
@@ -43,7 +43,9 @@ func TestChaos(t *testing.T) {
 		t.Run(fmt.Sprintf("%s-%d", layout, round), func(t *testing.T) { total.add(chaosRound(t, layout == "combined", n)) })
 	}
 	t.Logf("chaos: %s", total)
-	if total.stuck*100 > total.faults {
+	// Whether it is 99 of a hundred takes a hundred to tell. Where the machine does other
+	// work beside, a few faults show what is lost, not how long things take.
+	if faults >= faultsOfRound && total.stuck*100 > total.faults {
 		t.Errorf("no progress during %d of %d faults", total.stuck, total.faults)
 	}
 }
