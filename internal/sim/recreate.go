@@ -90,7 +90,7 @@ func (cl *client) liveOnce(life int) error {
 	_ = kc.Flush(ctx) // what was not acknowledged is not expected
 	cancel()
 	if len(acked) > 0 {
-		cl.readLife(life, acked, offset)
+		cl.readLife(kc, id, life, acked, offset)
 	}
 	commit := kadm.Offsets{}
 	commit.AddOffset(shortLived, 0, offset, -1)
@@ -131,31 +131,69 @@ func (cl *client) forgotten(adm *kadm.Client, group string, life int) bool {
 	}
 }
 
-// readLife reads the topic up to the last acknowledged record.
-func (cl *client) readLife(life int, acked map[string]bool, last int64) {
-	kc, err := cl.connect(kgo.FetchMaxWait(500*time.Millisecond), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{shortLived: {0: kgo.NewOffset().AtStart()}}))
-	if err != nil {
-		return
-	}
-	defer cl.shut(kc)
+// readLife reads the topic up to the last acknowledged record, by its id: to those who ask
+// by its name a broker that lags still serves the life before.
+func (cl *client) readLife(kc *kgo.Client, id kadm.TopicID, life int, acked map[string]bool, last int64) {
 	left := len(acked)
-	for at := int64(-1); at < last && !cl.done(); {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		fs := kc.PollFetches(ctx)
-		cancel()
-		fs.EachRecord(func(r *kgo.Record) {
+	for next := int64(0); next <= last && !cl.done(); {
+		records, err := cl.fetchByID(kc, id, next)
+		if err != nil {
+			cl.pause(200 * time.Millisecond)
+			continue
+		}
+		for _, r := range records {
 			of := 0
 			if _, err := fmt.Sscanf(string(r.Value), "%d/", &of); err != nil || of != life {
-				cl.h.fault("record of another life: life %d of %s holds %q at %d", life, r.Topic, r.Value, r.Offset)
+				cl.h.fault("record of another life: life %d of %s holds %q at %d", life, shortLived, r.Value, r.Offset)
 			}
 			if acked[string(r.Value)] {
 				left--
 			}
-			if at = r.Offset; at == last && left > 0 {
-				cl.h.fault("lost write: life %d of %s has %d acknowledged records less", life, r.Topic, left)
+			if next = r.Offset + 1; r.Offset == last && left > 0 {
+				cl.h.fault("lost write: life %d of %s has %d acknowledged records less", life, shortLived, left)
 			}
-		})
+		}
 	}
+}
+
+// fetchByID asks the leader of partition 0 of a topic for what lies at an offset and behind.
+func (cl *client) fetchByID(kc *kgo.Client, id kadm.TopicID, offset int64) ([]*kgo.Record, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	ask := kmsg.NewPtrMetadataRequest()
+	topic := kmsg.NewMetadataRequestTopic()
+	topic.TopicID = id
+	ask.Topics = append(ask.Topics, topic)
+	meta, err := ask.RequestWith(ctx, kc)
+	if err != nil {
+		return nil, err
+	}
+	if err := kerr.ErrorForCode(meta.Topics[0].ErrorCode); err != nil {
+		return nil, err
+	}
+	if len(meta.Topics[0].Partitions) == 0 || meta.Topics[0].Partitions[0].Leader < 0 {
+		return nil, kerr.LeaderNotAvailable
+	}
+	req := kmsg.NewPtrFetchRequest()
+	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = 500, 1, 1<<20
+	rt, rp := kmsg.NewFetchRequestTopic(), kmsg.NewFetchRequestTopicPartition()
+	rt.TopicID, rt.Topic = id, shortLived
+	rp.FetchOffset, rp.PartitionMaxBytes = offset, 1<<20
+	rt.Partitions = append(rt.Partitions, rp)
+	req.Topics = append(req.Topics, rt)
+	answer, err := kc.Broker(int(meta.Topics[0].Partitions[0].Leader)).Request(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	resp := answer.(*kmsg.FetchResponse)
+	if err := kerr.ErrorForCode(resp.ErrorCode); err != nil {
+		return nil, err
+	}
+	if len(resp.Topics) == 0 || len(resp.Topics[0].Partitions) == 0 {
+		return nil, nil
+	}
+	p, _ := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{Topic: shortLived, Offset: offset}, &resp.Topics[0].Partitions[0], kgo.DefaultDecompressor(), nil)
+	return p.Records, p.Err
 }
 
 // remove deletes the topic by its id: a request that arrives late must not hit the next.
