@@ -101,7 +101,7 @@ func (c *change) elect() (leader int32, unclean bool) {
 // ELR left, the last leader may come back.
 func (c *change) lastKnownLeaderCanLead() bool {
 	return c.d.elr && len(c.isr) == 0 && len(c.elr) == 0 &&
-		len(c.old.LastKnownELR) == 1 && c.alive(c.old.LastKnownELR[0])
+		len(c.old.LastKnownELR) == 1 && slices.Contains(c.replicas, c.old.LastKnownELR[0]) && c.alive(c.old.LastKnownELR[0])
 }
 
 // build returns the record of the change, or nil when nothing changes.
@@ -157,7 +157,9 @@ func (c *change) electInto(r *records.PartitionChangeRecord) {
 
 // updateELR keeps replicas that leave an ISR which is too small to acknowledge
 // anything: until it is large enough again they have every acknowledged record
-// (KIP-966). A replica that shut down uncleanly has not.
+// (KIP-966). A replica that shut down uncleanly has not. Nor has one that is moved away,
+// which deletes its copy and begins with nothing if it is chosen again; Apache Kafka
+// leaves those in the list, so that they may be found there.
 func (c *change) updateELR() {
 	if !c.d.elr {
 		return
@@ -174,7 +176,8 @@ func (c *change) updateELR() {
 	}
 	slices.Sort(candidates)
 	c.elr = slices.DeleteFunc(candidates, func(id int32) bool {
-		return slices.Contains(c.isr, id) || id == c.uncleanShutdown
+		stays := slices.Contains(c.replicas, id) && c.old.HasReplica(id)
+		return !stays || slices.Contains(c.isr, id) || id == c.uncleanShutdown
 	})
 }
 

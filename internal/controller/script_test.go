@@ -183,6 +183,11 @@ func (w *world) run(line string) string {
 		r := records.NewTopicRecord()
 		r.Name, r.TopicID = "unseen", uuid("unseen")
 		return w.commit(Result{Records: []records.Message{records.NewBeginTransactionRecord(), r}})
+	case "eligible": // the eligible replicas of a partition become elr=, by another controller's word
+		r := records.NewPartitionChangeRecord()
+		n, _ := strconv.Atoi(a.words[1])
+		r.Version, r.TopicID, r.PartitionID, r.EligibleLeaderReplicas = 2, w.log.Image().Topic(a.words[0]).ID, int32(n), ints(a.pairs["elr"])
+		return w.commit(Result{Records: []records.Message{r}})
 	case "advance": // moves the clock
 		w.nowMs += a.int("ms", 0)
 		return ""

@@ -178,6 +178,11 @@ func (l *ledger) partition(what string, c *metadata.Change, p, q *metadata.Parti
 			l.faultf("ISR beyond the replicas", "%s: %d in %v of %v", what, id, q.ISR, q.Replicas)
 		}
 	}
+	for _, id := range q.ELR {
+		if !q.HasReplica(id) {
+			l.faultf("eligible beyond the replicas", "%s: %d in %v of %v", what, id, q.ELR, q.Replicas)
+		}
+	}
 	if q.HasLeader() && !q.InISR(q.Leader) {
 		l.faultf("leader not in the ISR", "%s: %d, %v", what, q.Leader, q.ISR)
 	}
