@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"context"
 	"time"
 
 	etcdraft "go.etcd.io/raft/v3"
@@ -286,17 +287,19 @@ func (e *Engine) furthest() kafka.NodeID {
 }
 
 // handOver asks the voter that is furthest to take over, and waits for that as long as
-// an election may take, or until that voter's address refuses.
-func (e *Engine) handOver() {
+// an election may take, or until that voter's address refuses. It says whether another
+// node leads.
+func (e *Engine) handOver(ctx context.Context) bool {
 	e.mu.Lock()
 	to := kafka.NodeID(kafka.NoNode)
 	if e.seenLeading() {
 		to = e.furthest()
 	}
 	e.handingTo = to
+	other := e.otherLeads()
 	e.mu.Unlock()
 	if to == kafka.NoNode {
-		return
+		return other
 	}
 	e.inbox.push(item{local: func() { e.rn.TransferLeader(raftID(to)) }})
 	e.kick()
@@ -304,19 +307,26 @@ func (e *Engine) handOver() {
 	defer limit.Stop()
 	for {
 		e.mu.Lock()
-		leader, changed, failed := e.leader.Leader, e.changed, e.handingTo == kafka.NoNode
+		changed, failed, other := e.changed, e.handingTo == kafka.NoNode, e.otherLeads()
 		e.mu.Unlock()
-		if failed || leader != e.o.NodeID && leader != kafka.NoNode {
-			return
+		if other || failed {
+			return other
 		}
 		select {
 		case <-changed:
 		case <-limit.C():
-			return
+			return false
+		case <-ctx.Done():
+			return false
 		case <-e.failed:
-			return
+			return false
 		}
 	}
+}
+
+// otherLeads says whether another node is known to lead. The caller holds mu.
+func (e *Engine) otherLeads() bool {
+	return e.leader.Leader != e.o.NodeID && e.leader.Leader != kafka.NoNode
 }
 
 // seenLeading says whether raft holds this node for the leader. The caller holds mu.

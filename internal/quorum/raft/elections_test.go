@@ -2,6 +2,7 @@ package raft
 
 import (
 	"bytes"
+	"context"
 	"math/rand"
 	"reflect"
 	"syscall"
@@ -58,7 +59,7 @@ func TestClosingLeaderHandsOver(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		lead.engine.handOver()
+		lead.engine.handOver(context.Background())
 	}()
 	for over := false; !over; {
 		s.run(time.Millisecond)
@@ -97,7 +98,7 @@ func TestClosingLeaderDoesNotWaitForTheDead(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		lead.engine.handOver()
+		lead.engine.handOver(context.Background())
 	}()
 	for over := false; !over; {
 		s.run(time.Millisecond)

@@ -148,7 +148,7 @@ type Engine struct {
 	fetched     storage.SnapshotID          // the last one that came; guarded by mu
 	hint        answer                      // who leads, by another node's word; guarded by mu
 	asked       int                         // counts the questions for the leader
-	// handingTo is whom Close hands leadership to, until that has failed; guarded by mu.
+	// handingTo is whom leadership is handed to, until that has failed; guarded by mu.
 	handingTo kafka.NodeID
 	// asking is whether a request about this node's own place among the voters is under
 	// way; guarded by mu.
@@ -350,7 +350,7 @@ func (e *Engine) Close() error {
 	started := e.started && e.failure == nil
 	e.mu.Unlock()
 	if started {
-		e.handOver()
+		e.handOver(context.Background())
 	}
 	return e.Abort()
 }

@@ -425,13 +425,11 @@ func (e *Engine) deliverBatch(b *quorum.Batch) error {
 			return fmt.Errorf("applying the metadata log at offset %d: %w", b.BaseOffset, err)
 		}
 	}
-	if err := e.votersCommitted(b.LastOffset); err != nil {
-		return err
-	}
 	if e.pendingSelf != kafka.NoEpoch && b.Epoch == e.pendingSelf {
 		e.mu.Lock()
 		e.leading = e.pendingSelf
 		l := e.leader
+		e.notify() // whoever waits to change the voters may begin
 		e.mu.Unlock()
 		e.pendingSelf = kafka.NoEpoch
 		for _, li := range e.listeners {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gregorhq/gregor/internal/kafka"
@@ -42,6 +43,13 @@ func (n *simNode) ids() string {
 		out = append(out, int(v.ID))
 	}
 	return fmt.Sprint(out)
+}
+
+// removeVoter asks the node to remove another; the change goes on by itself.
+func (n *simNode) removeVoter(other *simNode) error {
+	err := n.engine.RemoveVoter(expired(), quorum.Replica{ID: other.id(), DirectoryID: other.engine.o.DirectoryID})
+	n.pump()
+	return err
 }
 
 // expired is a context that does not wait: the change goes on by itself.
@@ -85,15 +93,25 @@ func TestVotersComeAndGo(t *testing.T) {
 		}
 	}
 	s.settle()
-	// The leader removes itself: another one takes over, and it follows without a vote.
-	if err := lead.engine.RemoveVoter(expired(), quorum.Replica{ID: 1, DirectoryID: lead.engine.o.DirectoryID}); !errors.Is(err, kafka.RequestTimedOut) {
+	// A leader that is to be removed hands over first; the next one removes it, and it
+	// follows without a vote.
+	if err := lead.removeVoter(lead); !errors.Is(err, kafka.RequestTimedOut) {
 		t.Fatal(err) // the wait was cut short
 	}
-	lead.pump()
-	s.run(5 * time.Second)
+	s.run(100 * time.Millisecond)
 	second := s.awaitLeader()
-	if second == lead || second.ids() != "[2 3 4]" {
+	if second == lead || second.ids() != "[1 2 3 4]" {
 		t.Fatalf("node %d leads, of %s", second.i, second.ids())
+	}
+	if err := lead.removeVoter(lead); !errors.Is(err, kafka.NotLeaderOrFollower) {
+		t.Errorf("asked again, who led: %v", err)
+	}
+	if err := second.removeVoter(lead); !errors.Is(err, kafka.RequestTimedOut) {
+		t.Fatal(err)
+	}
+	s.run(5 * time.Second)
+	if got := s.awaitLeader(); got != second || second.ids() != "[2 3 4]" {
+		t.Fatalf("node %d leads, of %s", got.i, second.ids())
 	}
 	s.settle()
 	if err := second.engine.RemoveVoter(expired(), quorum.Replica{ID: 2}); !errors.Is(err, kafka.VoterNotFound) {
@@ -111,6 +129,146 @@ func TestVotersComeAndGo(t *testing.T) {
 		t.Errorf("after the restart: %s", third.ids())
 	}
 	s.settle()
+}
+
+// A leader that is to be removed while nobody can take over stays: had it proposed its own
+// removal, its log would be ahead of the other's, who would get no vote of it, and it
+// might not stand itself.
+func TestLeaderThatIsRemovedInVain(t *testing.T) {
+	for seed := range int64(10) {
+		s := newDynamicSim(t, seed, 2, true)
+		lead := s.awaitLeader()
+		s.run(20 * time.Second)
+		if got := lead.ids(); got != "[1 2]" {
+			t.Fatalf("seed %d: the voters are %s", seed, got)
+		}
+		other := s.nodes[1]
+		if lead = s.awaitLeader(); lead == other {
+			other = s.nodes[0]
+		}
+		switch seed % 3 {
+		case 0:
+			other.kill(vfs.PowerLoss)
+		case 1:
+			other.cut = true
+		}
+		if err := lead.removeVoter(lead); !errors.Is(err, kafka.RequestTimedOut) {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		if seed%3 == 2 {
+			s.run(time.Duration(s.rng.Intn(3000)) * time.Microsecond)
+			other.kill(vfs.PowerLoss) // while it is handed leadership
+		}
+		s.run(time.Duration(s.rng.Intn(4000)) * time.Millisecond)
+		lead.kill(vfs.PowerLoss)
+		s.settle()
+		s.close()
+	}
+}
+
+// newVoters has three nodes that all vote, and who leads them.
+func newVoters(t *testing.T, seed int64) (*sim, *simNode) {
+	s := newDynamicSim(t, seed, 3, false)
+	lead := s.awaitLeader()
+	for _, n := range s.nodes[1:] {
+		s.run(3 * time.Second)
+		if err := lead.engine.AddVoter(expired(), n.voter(), false); err != nil {
+			t.Fatal(err)
+		}
+		lead.pump()
+		s.run(time.Second)
+	}
+	s.settle()
+	return s, s.awaitLeader()
+}
+
+// beside runs f beside the simulation, which goes on whenever f waits, until it returns.
+func (s *sim) beside(f func() error) error {
+	s.t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	for began := s.clock.Now(); s.clock.Since(began) < time.Minute; s.run(time.Millisecond) {
+		synctest.Wait()
+		select {
+		case err := <-done:
+			return err
+		default:
+		}
+	}
+	s.t.Fatal("it does not return")
+	return nil
+}
+
+// Who asks a leader for its own removal is told when another leads, and that one, asked
+// at once, answers when it is done, whatever its beginning has to commit first.
+func TestRemovalOfALeaderTakesTwoRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, lead := newVoters(t, 4)
+		defer s.close()
+		gone := quorum.Replica{ID: lead.id(), DirectoryID: lead.engine.o.DirectoryID}
+		began := s.clock.Now()
+		if err := s.beside(func() error { return lead.engine.RemoveVoter(context.Background(), gone) }); !errors.Is(err, kafka.NotController) {
+			t.Fatalf("the leader's answer: %v", err)
+		}
+		if took := s.clock.Since(began); took > 100*time.Millisecond {
+			t.Errorf("handing over took %s", took)
+		}
+		next := s.nodes[lead.engine.Leader().Leader-1]
+		if next == lead {
+			t.Fatal("it leads still")
+		}
+		if err := s.beside(func() error { return next.engine.RemoveVoter(context.Background(), gone) }); err != nil {
+			t.Fatalf("the next leader's answer: %v", err)
+		}
+		left := next.ids()
+		if _, ok := next.engine.Describe().VoterSet.Find(gone.ID); ok {
+			t.Errorf("the voters are %s", left)
+		}
+		// Nobody can take over: the answer comes when the request's time is up.
+		for _, n := range s.nodes {
+			n.cut = n != next
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		errs := make(chan error, 1)
+		go func() {
+			errs <- next.engine.RemoveVoter(ctx, quorum.Replica{ID: next.id(), DirectoryID: next.engine.o.DirectoryID})
+		}()
+		for range 700 {
+			synctest.Wait()
+			s.run(time.Millisecond)
+		}
+		cancel()
+		if err := <-errs; !errors.Is(err, kafka.RequestTimedOut) || next.ids() != left {
+			t.Errorf("without others: %v, voters %s", err, next.ids())
+		}
+		s.settle()
+	})
+}
+
+// A snapshot holds the voters as of its end, not those of an entry behind it, which may
+// be cut off.
+func TestSnapshotHoldsTheVotersOfItsEnd(t *testing.T) {
+	s, lead := newVoters(t, 6)
+	defer s.close()
+	other := s.nodes[0]
+	if other == lead {
+		other = s.nodes[1]
+	}
+	s.propose()
+	s.run(time.Second)
+	lead.cut = true
+	if err := lead.removeVoter(other); !errors.Is(err, kafka.RequestTimedOut) || lead.ids() == "[1 2 3]" {
+		t.Fatalf("%v, voters %s", err, lead.ids())
+	}
+	lead.snapshot()
+	lead.kill(vfs.ProcessKill)
+	s.run(5 * time.Second)
+	s.settle()
+	for _, n := range s.nodes {
+		if got := n.ids(); got != "[1 2 3]" {
+			t.Errorf("node %d knows the voters %s", n.i, got)
+		}
+	}
 }
 
 func TestNodesJoinByThemselves(t *testing.T) {
@@ -182,8 +340,8 @@ func TestVotersChangeWhateverHappens(t *testing.T) {
 				voters := lead.engine.Describe().VoterSet
 				is := slices.ContainsFunc(voters, func(v storage.Voter) bool { return v.ID == n.id() })
 				var err error
-				if is && len(voters) > 2 {
-					err = lead.engine.RemoveVoter(expired(), quorum.Replica{ID: n.id(), DirectoryID: n.engine.o.DirectoryID})
+				if is && len(voters) > 1 {
+					err = lead.removeVoter(n)
 				} else if !is {
 					err = lead.engine.AddVoter(expired(), n.voter(), false)
 				}

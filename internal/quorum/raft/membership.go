@@ -2,6 +2,7 @@ package raft
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,7 +21,8 @@ import (
 // counts at every node from the moment it is in its log. What makes that safe: the
 // leader has an entry of its own epoch committed, the change before is committed, and
 // at most one voter comes or goes at a time, so that any two majorities in use share a
-// voter.
+// voter. Whoever proposes a set is in it, so that the furthest log is always that of a
+// node that may stand for election.
 
 // AddVoter makes a node a voter. It must follow the log of this leader already and have
 // caught up with it.
@@ -41,17 +43,54 @@ func (e *Engine) AddVoter(ctx context.Context, v storage.Voter, ackWhenCommitted
 	})
 }
 
-// RemoveVoter takes a voter's vote. A leader that removes itself leads until that is
-// committed.
+// RemoveVoter takes a voter's vote. A leader that is to go hands leadership over first:
+// the error is NotController then, and the next leader is to be asked.
 func (e *Engine) RemoveVoter(ctx context.Context, r quorum.Replica) error {
-	return e.changeVoters(ctx, true, "removing", func() (storage.VoterSet, error) {
+	err := e.changeVoters(ctx, true, "removing", func() (storage.VoterSet, error) {
 		v, ok := e.voters.Find(r.ID)
 		if !ok || v.DirectoryID != r.DirectoryID || len(e.voters) == 1 {
 			return nil, kafka.VoterNotFound.Errorf("Cannot remove voter %s from the set of voters %s", keyString(r.ID, r.DirectoryID), keysString(e.voters))
 		}
+		if r.ID == e.o.NodeID {
+			return nil, errOwnRemoval
+		}
 		return storage.NewVoterSet(slices.DeleteFunc(slices.Clone(e.voters), func(o storage.Voter) bool { return o.ID == r.ID })...), nil
 	})
+	if !errors.Is(err, errOwnRemoval) {
+		return err
+	}
+	return e.leave(ctx)
 }
+
+// leave hands leadership over, so that another leader may remove this node. It tries as
+// long as ctx lasts; the error says what became of it, NotController that it is done.
+func (e *Engine) leave(ctx context.Context) error {
+	for !e.handOver(ctx) {
+		pause := e.o.Clock.NewTimer(e.o.ElectionTimeout / electionTicks)
+		select {
+		case <-pause.C():
+			continue
+		case <-ctx.Done():
+			pause.Stop()
+			return kafka.RequestTimedOut.Errorf("node %d leads the metadata quorum and no other voter has taken over, without which it is not removed: %w", e.o.NodeID, context.Cause(ctx))
+		case <-e.failed:
+		case <-e.ctx.Done():
+		}
+		pause.Stop()
+		return errStopping()
+	}
+	return kafka.NotController.Errorf("node %d has handed leadership over: the next leader removes it from the voters", e.o.NodeID)
+}
+
+// errOwnRemoval is why a leader does not propose a set of voters.
+var errOwnRemoval = errors.New("a leader does not propose a set of voters without itself")
+
+// errNotYet marks what is in the way of a change of the voters and will pass.
+type errNotYet struct{ error }
+
+func (e errNotYet) Unwrap() error { return e.error }
+
+func errStopping() error { return kafka.BrokerNotAvailable.Errorf("this controller is stopping") }
 
 // UpdateVoter changes where a voter is reached and what it supports.
 func (e *Engine) UpdateVoter(ctx context.Context, epoch kafka.LeaderEpoch, v storage.Voter) error {
@@ -79,16 +118,30 @@ func (e *Engine) UpdateVoter(ctx context.Context, epoch kafka.LeaderEpoch, v sto
 }
 
 // changeVoters proposes the set that next returns under mu, nil for none, and waits
-// until it is committed.
+// until it is committed. It waits too for what must be committed before: who asks a new
+// leader, as after a removal that made another hand over, need not ask again.
 func (e *Engine) changeVoters(ctx context.Context, wait bool, what string, next func() (storage.VoterSet, error)) error {
-	e.mu.Lock()
-	epoch := e.leader.Epoch
-	last, err := e.proposeChange(epoch, what, next)
-	e.mu.Unlock()
-	if err != nil || last < 0 || !wait {
-		return err
+	for {
+		e.mu.Lock()
+		changed, epoch := e.changed, e.leader.Epoch
+		last, err := e.proposeChange(epoch, what, next)
+		e.mu.Unlock()
+		var later errNotYet
+		switch {
+		case errors.As(err, &later):
+		case err != nil || last < 0 || !wait:
+			return err
+		default:
+			return e.awaitCommit(ctx, epoch, last)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return later.error
+		case <-e.ctx.Done():
+			return errStopping()
+		}
 	}
-	return e.awaitCommit(ctx, epoch, last)
 }
 
 // proposeChange returns the change's last offset, -1 when there is nothing to change.
@@ -99,11 +152,11 @@ func (e *Engine) proposeChange(epoch kafka.LeaderEpoch, what string, next func()
 	case e.failure != nil || e.closed || st.RaftState != etcdraft.StateLeader || st.HardState.GetTerm() != uint64(epoch):
 		return 0, kafka.NotLeaderOrFollower.Errorf("node %d does not lead the metadata quorum", e.o.NodeID)
 	case e.leading != epoch:
-		return 0, kafka.RequestTimedOut.Errorf("Request timed out waiting for leader to establish HWM and fence previous voter changes")
+		return 0, errNotYet{kafka.RequestTimedOut.Errorf("Request timed out waiting for leader to establish HWM and fence previous voter changes")}
 	case e.kraftVersion < 1:
 		return 0, kafka.UnsupportedVersion.Errorf("Cluster doesn't support %s voter because the kraft.version feature is %d", what, e.kraftVersion)
 	case e.votersOffset >= e.highWatermark.Load() || e.proposedVoters >= e.highWatermark.Load():
-		return 0, kafka.RequestTimedOut.Errorf("Request timed out waiting for voters to commit the latest voter change at %d with HWM %d", max(e.votersOffset, e.proposedVoters), e.highWatermark.Load())
+		return 0, errNotYet{kafka.RequestTimedOut.Errorf("Request timed out waiting for voters to commit the latest voter change at %d with HWM %d", max(e.votersOffset, e.proposedVoters), e.highWatermark.Load())}
 	}
 	set, err := next()
 	if err != nil || set == nil {
@@ -132,7 +185,7 @@ func (e *Engine) awaitCommit(ctx context.Context, epoch kafka.LeaderEpoch, last 
 		case <-ctx.Done():
 			return kafka.RequestTimedOut.Errorf("the change of voters is not committed yet: %w", context.Cause(ctx))
 		case <-e.ctx.Done():
-			return kafka.BrokerNotAvailable.Errorf("this controller is stopping")
+			return errStopping()
 		}
 	}
 }

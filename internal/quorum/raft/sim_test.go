@@ -187,7 +187,7 @@ func (tr simTransport) Do(_ context.Context, p Peer, req kmsg.Request) (kmsg.Res
 		for _, l := range req.Listeners {
 			v.Endpoints = append(v.Endpoints, storage.Endpoint{Listener: l.Name, Host: l.Host, Port: l.Port})
 		}
-		return nil, to.engine.AddVoter(context.Background(), v, false)
+		return nil, to.engine.AddVoter(expired(), v, false)
 	case *kmsg.UpdateRaftVoterRequest:
 		v := storage.Voter{ID: kafka.NodeID(req.VoterID), DirectoryID: req.VoterDirectoryID,
 			MinKRaftVersion: req.KRaftVersionFeature.MinSupportedVersion, MaxKRaftVersion: req.KRaftVersionFeature.MaxSupportedVersion}

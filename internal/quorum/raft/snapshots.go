@@ -110,10 +110,11 @@ func (e *Engine) CreateSnapshot(id storage.SnapshotID, lastAppendTimeMs int64) (
 		return nil, fmt.Errorf("snapshot %s lies beyond the high watermark %d", id, hw)
 	}
 	e.mu.Lock()
-	newest := e.latestSnapshot()
-	h := storage.SnapshotHeader{LastContainedLogTimeMs: lastAppendTimeMs, KRaftVersion: e.kraftVersion}
+	// The set in force may stand behind the end, where it may be cut off.
+	newest, voters := e.latestSnapshot(), e.votersBelow(id.EndOffset)
+	h := storage.SnapshotHeader{LastContainedLogTimeMs: lastAppendTimeMs, KRaftVersion: voters.kraftVersion}
 	if h.KRaftVersion > 0 {
-		h.Voters = e.voters
+		h.Voters = voters.voters
 	}
 	e.mu.Unlock()
 	if id.EndOffset <= newest.EndOffset {
@@ -152,6 +153,7 @@ func (e *Engine) SnapshotDone(id storage.SnapshotID) {
 		return
 	}
 	e.snapshots = append(e.snapshots, id)
+	e.forgetVotersBelow(id.EndOffset)
 	e.mu.Unlock()
 	for {
 		old, next, ok := e.expired()

@@ -8,6 +8,7 @@ import (
 	pb "go.etcd.io/raft/v3/raftpb"
 
 	"github.com/gregorhq/gregor/internal/batch"
+	"github.com/gregorhq/gregor/internal/invariant"
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/records"
 	"github.com/gregorhq/gregor/internal/storage"
@@ -155,14 +156,13 @@ func (e *Engine) applyVoters() error {
 		}
 		e.minding()
 		e.o.Logger.Info("the voters of the metadata quorum", "voters", fmt.Sprint(e.voters), "kraftVersion", e.kraftVersion)
-		// A leader that is removed counts until its removal is committed.
-		e.reconfigure(e.seenLeading())
+		e.reconfigure()
 		return nil
 	})
 }
 
 // reconfigure brings raft's members in line with the set in force. The caller holds mu.
-func (e *Engine) reconfigure(keepSelf bool) {
+func (e *Engine) reconfigure() {
 	want, have := e.raftVoters(), e.rn.Status().Config.Voters.IDs()
 	for _, id := range want {
 		if _, ok := have[id]; !ok {
@@ -172,11 +172,9 @@ func (e *Engine) reconfigure(keepSelf bool) {
 	}
 	gone := slices.Sorted(maps.Keys(have))
 	for _, id := range gone {
-		self := id == raftID(e.o.NodeID)
-		if slices.Contains(want, id) || self && keepSelf || len(want) == 0 {
-			continue
+		if !slices.Contains(want, id) && len(want) > 0 {
+			e.changeMember(pb.ConfChangeRemoveNode, id)
 		}
-		e.changeMember(pb.ConfChangeRemoveNode, id)
 	}
 }
 
@@ -186,25 +184,22 @@ func (e *Engine) changeMember(t pb.ConfChangeType, id uint64) {
 	e.rn.ApplyConfChange(&pb.ConfChangeV2{Changes: []*pb.ConfChangeSingle{{Type: t.Enum(), NodeId: new(id)}}})
 }
 
-// votersCommitted forgets sets that nothing can bring back, and ends the term of a
-// leader whose removal is committed.
-func (e *Engine) votersCommitted(last kafka.Offset) error {
-	return e.guard(func() error {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		for len(e.history) > 1 && e.history[1].offset <= last {
-			e.history = e.history[1:]
-		}
-		if e.rn == nil || e.votersOffset > last || e.isVoter() || !e.seenLeading() || e.kraftVersion == 0 {
-			return nil
-		}
-		if to := e.furthest(); to != kafka.NoNode {
-			e.rn.TransferLeader(raftID(to))
-		}
-		e.reconfigure(false)
-		e.minding()
-		return nil
-	})
+// votersBelow are the voters as the log has them below an offset that is at or behind
+// the newest snapshot's end. The caller holds mu.
+func (e *Engine) votersBelow(end kafka.Offset) voterSetAt {
+	n := len(e.history) - 1
+	for n > 0 && e.history[n].offset >= end {
+		n--
+	}
+	return e.history[n]
+}
+
+// forgetVotersBelow forgets the sets that only a snapshot older than the one that ends
+// here could need. The caller holds mu.
+func (e *Engine) forgetVotersBelow(end kafka.Offset) {
+	for len(e.history) > 1 && e.history[1].offset < end {
+		e.history = e.history[1:]
+	}
 }
 
 // votersNeedWriting says whether a new leader must write the voter set into the
@@ -244,7 +239,11 @@ func (e *Engine) withSelf(voters storage.VoterSet) storage.VoterSet {
 
 // stepVoters proposes a control batch with a kraft.version and a voter set. The caller
 // holds mu.
+// Invariant: this node is in the set. If its log were the furthest and it might not stand
+// for election, nobody could lead.
 func (e *Engine) stepVoters(epoch kafka.LeaderEpoch, next storage.VoterSet, kraftVersion int16) error {
+	me, ok := next.Find(e.o.NodeID)
+	invariant.Check(ok && me.DirectoryID == e.o.DirectoryID, "node %d proposes the voters %v", e.o.NodeID, next)
 	version := records.NewKRaftVersionRecord()
 	version.KRaftVersion = kraftVersion
 	data, err := storage.AppendControlBatch(nil, e.nextOffset, epoch, e.o.Clock.Now().UnixMilli(), version, next.Record())
