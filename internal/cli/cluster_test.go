@@ -147,6 +147,25 @@ CurrentObservers:       [{"id": 1, "directoryId": "AAAAAAAAAAAAAAAAAAAAAQ"}]
 	}
 }
 
+// A leader that is to be removed says that it does not lead any more.
+func TestAVoterIsRemovedByTheNextLeader(t *testing.T) {
+	f := startFake(t)
+	quorumOf(f)
+	asked := 0
+	f.on(81, func(q kmsg.Request, r kmsg.Response) {
+		if asked++; asked < 3 {
+			r.(*kmsg.RemoveRaftVoterResponse).ErrorCode = []int16{41, 6}[asked-1]
+		}
+	})
+	script(t, "kafka-metadata-quorum --bootstrap-controller "+f.addr, []step{
+		{line: "remove-controller --controller-id 3 --controller-directory-id AAAAAAAAAAAAAAAAAAAAAw",
+			out: "Removed  KRaft controller 3 with directory id AAAAAAAAAAAAAAAAAAAAAw\n"},
+	})
+	if asked != 3 {
+		t.Errorf("asked %d times", asked)
+	}
+}
+
 func TestTheQuorumIsDescribedByABroker(t *testing.T) {
 	got := must(t, "", "kafka-metadata-quorum --bootstrap-server ADDR describe --status")
 	if !regexp.MustCompile(`^ClusterId: {14}\S{22}\nLeaderId: {15}1\nLeaderEpoch: {12}\d+\nHighWatermark: {10}\d+\nMaxFollowerLag: {9}0\nMaxFollowerLagTimeMs:   0\nCurrentVoters: {10}\[\{"id": 1, .*\}\]\nCurrentObservers: {7}\[\]\n$`).MatchString(got) {

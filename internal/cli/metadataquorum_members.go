@@ -8,6 +8,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -37,11 +38,38 @@ func quorumAdmin(p *opt.Chosen) (*cluster, error) {
 }
 
 // change sends a request that the active controller has to answer; brokers pass it on.
+// A controller that does not lead any more says so, as one does that is to be removed
+// itself; then the next one is asked, as by Kafka's clients.
 func (c *cluster) change(ctx context.Context, req kmsg.Request) (kmsg.Response, error) {
-	if c.quorum != nil {
-		return c.askActive(ctx, req)
+	if c.quorum == nil {
+		return c.Request(ctx, req)
 	}
-	return c.Request(ctx, req)
+	for {
+		resp, err := c.askActive(ctx, req)
+		if err != nil || !leadsNot(resp) {
+			return resp, err
+		}
+		select {
+		case <-ctx.Done():
+			return resp, nil
+		case <-time.After(leaderPause):
+		}
+	}
+}
+
+// leaderPause is the time between two questions for the active controller.
+const leaderPause = 100 * time.Millisecond
+
+// leadsNot says whether a change of the voters was answered by a node that does not lead.
+func leadsNot(resp kmsg.Response) bool {
+	code := int16(0)
+	switch r := resp.(type) {
+	case *kmsg.AddRaftVoterResponse:
+		code = r.ErrorCode
+	case *kmsg.RemoveRaftVoterResponse:
+		code = r.ErrorCode
+	}
+	return code == kafka.NotController.Num() || code == kafka.NotLeaderOrFollower.Num()
 }
 
 // addVoter is add-controller: the file of --command-config is the new voter's own.

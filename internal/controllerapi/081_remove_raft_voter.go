@@ -41,7 +41,8 @@ func (a *API) removeVoter(ctx context.Context, req *kmsg.RemoveRaftVoterRequest)
 
 // Do decides a request that a broker passes on for a client: a change of the voters here,
 // anything else at the controller. listener is the one by which controllers reach each
-// other. The error is NotController where another node leads.
+// other. The error is NotController where another node leads, also when this one has
+// handed leadership over because it is to be removed: brokers ask the next leader then.
 func (a *API) Do(ctx context.Context, principal string, req kmsg.Request, listener string) (rsm.Reply, error) {
 	switch req.(type) {
 	case *kmsg.AddRaftVoterRequest, *kmsg.RemoveRaftVoterRequest:
@@ -53,7 +54,11 @@ func (a *API) Do(ctx context.Context, principal string, req kmsg.Request, listen
 	case *kmsg.AddRaftVoterRequest:
 		return rsm.Reply{Response: a.addVoter(ctx, r, listener)}, nil
 	case *kmsg.RemoveRaftVoterRequest:
-		return rsm.Reply{Response: a.removeVoter(ctx, r)}, nil
+		resp := a.removeVoter(ctx, r)
+		if resp.ErrorCode == kafka.NotController.Num() {
+			return rsm.Reply{}, kafka.NotController.Errorf("%s", *resp.ErrorMessage)
+		}
+		return rsm.Reply{Response: resp}, nil
 	}
 	return a.Controller.Do(ctx, principal, req)
 }

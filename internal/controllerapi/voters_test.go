@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -59,4 +60,22 @@ func TestVotersAreChangedThroughEnvelopes(t *testing.T) {
 	if _, err := other.Do(context.Background(), "User:a", add, "CONTROLLER"); !errors.Is(err, kafka.NotController) {
 		t.Errorf("where another node leads: %v", err)
 	}
+	// A leader that is to be removed hands over; who asked goes on to the next leader, a
+	// client by the answer, a broker that forwards by the error of the whole.
+	remove := kmsg.NewPtrRemoveRaftVoterRequest()
+	remove.VoterID, remove.VoterDirectoryID = 7, [16]byte{1}
+	leaving := &API{NodeID: 7, Quorum: leavingQuorum{}, RequestTimeout: time.Second, Leader: func() quorum.LeaderAndEpoch { return quorum.LeaderAndEpoch{Leader: 7} }}
+	if _, err := leaving.Do(context.Background(), "User:a", remove, "CONTROLLER"); !errors.Is(err, kafka.NotController) {
+		t.Errorf("a leader that goes, in an envelope: %v", err)
+	}
+	if r := leaving.removeVoter(context.Background(), remove); r.ErrorCode != kafka.NotController.Num() {
+		t.Errorf("a leader that goes: %+v", r)
+	}
+}
+
+// leavingQuorum is a voter that has handed leadership over.
+type leavingQuorum struct{ quorum.Server }
+
+func (leavingQuorum) RemoveVoter(context.Context, quorum.Replica) error {
+	return kafka.NotController.Errorf("another leads")
 }

@@ -72,17 +72,10 @@ func (s *storm) elect() {
 	})
 }
 
-// changeVoters takes a voter out of the quorum and puts it back later. It does so while
-// all voters live, as operators are told to (docs/architecture/quorum.md): a removal that
-// those who remain cannot commit may leave a quorum that nobody can lead.
+// changeVoters takes a voter out of the quorum and puts it back later.
 func (s *storm) changeVoters() {
 	if !s.r.plan.Dynamic {
 		return
-	}
-	for _, v := range s.c.voters {
-		if h := s.c.hosts[v.ID-1]; h.run == nil || h.paused {
-			return
-		}
 	}
 	v := s.c.voters[s.rng.Intn(len(s.c.voters))]
 	s.note(faultVoters, "without n%d", v.ID)
