@@ -282,3 +282,33 @@ func (s *script) compareAll(t *testing.T, label string) {
 func expectedFailure(err error) bool {
 	return errors.Is(err, kafka.KafkaStorageError) || errors.Is(err, errEIO) || errors.Is(err, errENOSPC) || errors.Is(err, errEMFILE)
 }
+
+// TestNamesOfAKilledLife: what a node left in memory when it was killed, names of folders
+// and segments among it, is not durable by itself. A flush of the next life makes it so.
+func TestNamesOfAKilledLife(t *testing.T) {
+	for rolls := range 3 {
+		for seed := range int64(20) {
+			mem := vfs.NewMem()
+			r := newRig(t, mem).open()
+			l := r.create()
+			for i := range rolls {
+				r.mustAppend(l, int64(i), "a", "b")
+				if err := l.Roll(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r.mustAppend(l, 5, "c")
+			r.reopen()
+			end := r.log().LogEndOffset()
+			if err := r.log().FlushTo(end); err != nil {
+				t.Fatal(err)
+			}
+			r.m.Abort()
+			r = newRig(t, mem.Crash(rand.New(rand.NewSource(seed)), vfs.PowerLoss)).open()
+			if l := r.m.Get(testTP); l == nil || l.LogStartOffset() != 0 || l.LogEndOffset() != end {
+				t.Fatalf("%d rolls, seed %d: flushed up to %d, left is %v", rolls, seed, end, l)
+			}
+			r.m.Abort()
+		}
+	}
+}

@@ -364,12 +364,13 @@ func (m *Manager) holds(d *dataDir, tp kafka.TopicPartition) bool {
 }
 
 // takeMarker notes whether the last stop was clean and removes the marker, so that
-// a crash from here on counts as one.
+// a crash from here on counts as one. After another stop the names in the directory may
+// not be durable yet, which nobody would know of later.
 func (m *Manager) takeMarker(d *dataDir) error {
 	name := filepath.Join(d.path, fileCleanShutdown)
 	data, err := vfs.ReadFile(m.env.fs, name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return m.env.fs.SyncDir(d.path)
 	}
 	if err != nil {
 		return err

@@ -183,6 +183,8 @@ func (l *Log) endRecovery(state *producer.State) error {
 	}
 	state.SetEndOffset(next)
 	l.producers = state
+	// Names in the folder that the life before did not sync are only in memory.
+	l.dirDirty = true
 	if !state.IsEmpty() {
 		if err := l.writeSnapshot(next); err != nil {
 			return l.ioError("writing a producer snapshot", err)
