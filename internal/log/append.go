@@ -185,26 +185,24 @@ func (l *Log) write(data []byte, infos []batch.Info, update *producer.Update, no
 	return info, txnErr
 }
 
-// noteEpochs persists the epochs of batches before their first record can be
-// served (R4). A message of an old format has no epoch: the table is of no use to
-// a log that holds one at its end.
+// noteEpochs persists the epochs of batches before their first record is written (R4),
+// and with them what the file lacks of those before. A message of an old format has no
+// epoch: the table is of no use to a log that holds one at its end.
 func (l *Log) noteEpochs(infos []batch.Info) error {
+	old := l.epochs.Load()
+	t := old
 	for i := range infos {
-		b := &infos[i]
-		if b.Magic < batch.MagicV2 {
-			if t := l.epochs.Load(); len(t.entries) > 0 {
-				if err := l.writeEpochs(&epochTable{}); err != nil {
-					return err
-				}
-				l.epochs.Store(&epochTable{})
-			}
-			continue
-		}
-		if err := l.assignEpoch(b.LeaderEpoch, b.BaseOffset); err != nil {
-			return err
+		switch b := &infos[i]; {
+		case b.Magic >= batch.MagicV2:
+			t, _ = t.assign(b.LeaderEpoch, b.BaseOffset)
+		case len(t.entries) > 0:
+			t = &epochTable{}
 		}
 	}
-	return nil
+	if t == old && !l.epochsBehind {
+		return nil
+	}
+	return l.setEpochs(t)
 }
 
 // writeAt writes data at the end of the active segment. After a failure the file

@@ -218,8 +218,14 @@ func (l *Log) close() error {
 	if err := l.Flush(); err != nil {
 		return err
 	}
-	if err := l.syncSnapshot(l.LogEndOffset()); err != nil {
-		return l.flushError(l.view.Load().active(), err)
+	l.mu.Lock()
+	dirty := l.snapshotDirty
+	l.snapshotDirty = false
+	l.mu.Unlock()
+	if dirty {
+		if err := l.syncSnapshot(l.LogEndOffset()); err != nil {
+			return l.flushError(l.view.Load().active(), err)
+		}
 	}
 	return l.syncNames()
 }

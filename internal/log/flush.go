@@ -286,7 +286,7 @@ func (l *Log) writeSnapshotData(offset int64, data []byte) error {
 	if err != nil {
 		return errors.Join(err, ignoreMissing(l.env.fs.Remove(name)))
 	}
-	l.snapshots = append(l.snapshots, offset)
+	l.snapshots, l.snapshotDirty = append(l.snapshots, offset), true
 	return nil
 }
 

@@ -208,9 +208,7 @@ func (l *Log) load() error {
 	if err := l.loadEpochs(); err != nil {
 		return err
 	}
-	if err := l.trimEpochs(); err != nil {
-		return err
-	}
+	l.trimEpochs()
 	state, err := l.producersAt(next)
 	if err != nil {
 		return err
@@ -385,18 +383,13 @@ func (t *epochTable) extend(infos []batch.Info) *epochTable {
 	return t
 }
 
-// trimEpochs makes the epochs fit the log's ends, and the file fit the epochs.
-func (l *Log) trimEpochs() error {
+// trimEpochs makes the epochs fit the log's ends. The file stays behind: whoever reads it
+// before the next record does the same again.
+func (l *Log) trimEpochs() {
 	t, cutEnd := l.epochs.Load().truncateEnd(l.LogEndOffset())
 	t, cutStart := t.truncateStart(l.start.Load())
-	if !cutEnd && !cutStart {
-		return nil
-	}
-	if err := l.writeEpochs(t); err != nil {
-		return err
-	}
+	l.epochsBehind, l.epochsDirty = l.epochsBehind || cutEnd, l.epochsDirty || cutStart
 	l.epochs.Store(t)
-	return nil
 }
 
 func (l *Log) newProducers() *producer.State {

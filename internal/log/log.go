@@ -58,8 +58,13 @@ type Log struct {
 	dirDirty  bool    // names were created in the folder since it was synced
 	dirSyncs  int     // syncs of the folder that are under way without mu
 	gapsBelow int64   // offsets below may be missing between segments: recovery takes no gap there for a loss
-	// epochsDirty says that leader-epoch-checkpoint is behind the memory.
-	epochsDirty bool
+	// snapshotDirty says that the newest snapshot may not be durable.
+	snapshotDirty bool
+	// epochsBehind says that leader-epoch-checkpoint differs from epochs in what lies at
+	// or beyond the log end: a load makes that good as long as no record follows, so the
+	// next one is written after the file. epochsDirty says that it differs below the log
+	// start, which a load makes good in any case: the file follows at close.
+	epochsBehind, epochsDirty bool
 	// parentDirty says that the folder's own name was not synced yet.
 	parentDirty bool
 	broken      error // a failed write could not be cut off again
@@ -232,23 +237,24 @@ func (l *Log) refreshUnstable(hw int64) {
 	l.unstable.Store(u)
 }
 
-// AssignEpochStart persists that epoch begins at the log end; a new leader calls
-// it before it serves (docs/formats/leader-epoch-checkpoint.md).
+// AssignEpochStart notes that epoch begins at the log end; a new leader calls it before
+// it serves. It becomes durable with the epoch's first record: of one without records a
+// load would keep nothing (docs/formats/leader-epoch-checkpoint.md).
 func (l *Log) AssignEpochStart(epoch kafka.LeaderEpoch) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.usable(); err != nil {
 		return err
 	}
-	return l.assignEpoch(epoch, l.LogEndOffset())
+	if t, changed := l.epochs.Load().assign(epoch, l.LogEndOffset()); changed {
+		l.epochs.Store(t)
+		l.epochsBehind = true
+	}
+	return nil
 }
 
-// assignEpoch adds an epoch durably; l.mu is held.
-func (l *Log) assignEpoch(epoch kafka.LeaderEpoch, start int64) error {
-	t, changed := l.epochs.Load().assign(epoch, start)
-	if !changed {
-		return nil
-	}
+// setEpochs replaces the epochs, first in leader-epoch-checkpoint; l.mu is held.
+func (l *Log) setEpochs(t *epochTable) error {
 	if err := l.writeEpochs(t); err != nil {
 		return err
 	}
@@ -262,7 +268,7 @@ func (l *Log) writeEpochs(t *epochTable) error {
 	if err := vfs.WriteFileAtomic(l.env.fs, name, formatEpochs(t.entries)); err != nil {
 		return l.ioError("writing "+name, err)
 	}
-	l.epochsDirty = false
+	l.epochsBehind, l.epochsDirty = false, false
 	return nil
 }
 

@@ -312,13 +312,6 @@ func (m *Manager) openDir(ctx context.Context, d *dataDir) error {
 		d.fail("listing", err)
 		return nil
 	}
-	if !d.clean {
-		// A folder that a killed process made is there, and may not be durable.
-		if err := m.env.fs.SyncDir(d.path); err != nil {
-			d.fail("syncing", err)
-			return nil
-		}
-	}
 	d.loadCleanPoints(entries)
 	names := make(chan string)
 	errs := make(chan error, m.opts.RecoveryThreads)

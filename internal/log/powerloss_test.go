@@ -43,13 +43,14 @@ type partitionLife struct {
 	started int64         // the log start that was asked for
 	open    int64         // first offset of the open transaction, -1 if there is none
 	aborted []abortedTxn
+	epochs  []EpochEntry // of the batches in all
 	pid     int64
 	seq     int32
 }
 
 func (p *partitionLife) clone() *partitionLife {
 	c := *p
-	c.all, c.aborted = slices.Clone(p.all), slices.Clone(p.aborted)
+	c.all, c.aborted, c.epochs = slices.Clone(p.all), slices.Clone(p.aborted), slices.Clone(p.epochs)
 	return &c
 }
 
@@ -143,7 +144,7 @@ func (x *lossyLife) step(p *partitionLife) error {
 	if p.l == nil {
 		return x.create(p)
 	}
-	switch k := x.pick(44); {
+	switch k := x.pick(48); {
 	case k < 24:
 		return x.append(p)
 	case k < 28:
@@ -167,6 +168,12 @@ func (x *lossyLife) step(p *partitionLife) error {
 		return x.flush(p)
 	case k < 41:
 		return x.remove(p)
+	case k < 43:
+		// An election: the epoch may or may not get records.
+		x.n += epochLength
+		return p.l.AssignEpochStart(x.epoch())
+	case k < 45:
+		return x.restart()
 	default:
 		x.r.m.RunTasks()
 		return nil
@@ -181,12 +188,39 @@ func (x *lossyLife) create(p *partitionLife) (err error) {
 	return err
 }
 
+// epochLength is how many appends are of one epoch, unless elections come before.
+const epochLength = 30
+
+func (x *lossyLife) epoch() kafka.LeaderEpoch { return int32(x.n / epochLength) }
+
+// restart stops without a word or cleanly; what was not synced stays unsynced.
+func (x *lossyLife) restart() error {
+	if x.pick(2) == 0 {
+		x.r.close()
+		for _, p := range x.parts {
+			if p.l != nil {
+				p.acked = int64(len(p.all))
+			}
+		}
+	}
+	x.r.m.Abort()
+	o := x.r.options()
+	o.Seed = uint64(2 + x.n) // folders get other names than before
+	x.r.openWith(o)
+	for _, p := range x.parts {
+		if p.l != nil {
+			p.l = x.r.m.Get(p.tp)
+		}
+	}
+	return nil
+}
+
 func (x *lossyLife) remove(p *partitionLife) error {
 	p.dying = p.id
 	if err := x.r.m.Delete(p.tp); err != nil {
 		return err
 	}
-	p.l, p.id, p.dying, p.all, p.acked = nil, kafka.TopicID{}, kafka.TopicID{}, nil, 0
+	p.l, p.id, p.dying, p.all, p.acked, p.epochs = nil, kafka.TopicID{}, kafka.TopicID{}, nil, 0, nil
 	return nil
 }
 
@@ -201,8 +235,11 @@ func (x *lossyLife) write(p *partitionLife, b *batch.Builder, origin batch.Origi
 		recs[i].offset = end + int64(i)
 	}
 	p.all = append(p.all[:end:end], recs...)
+	if n := len(p.epochs); n == 0 || p.epochs[n-1].Epoch < x.epoch() {
+		p.epochs = append(p.epochs, EpochEntry{x.epoch(), end})
+	}
 	a := batch.Appended{Data: data, Infos: mustInfos(x.t, data)}
-	info, err := p.l.AppendWith(&a, AppendOptions{LeaderEpoch: int32(x.n / 30), Origin: origin, NowMs: x.r.clock.Now().UnixMilli(), TransactionVersion: 1})
+	info, err := p.l.AppendWith(&a, AppendOptions{LeaderEpoch: x.epoch(), Origin: origin, NowMs: x.r.clock.Now().UnixMilli(), TransactionVersion: 1})
 	if err != nil {
 		return err
 	}
@@ -297,6 +334,7 @@ func (x *lossyLife) truncate(p *partitionLife) error {
 	end = p.l.LogEndOffset()
 	p.all = p.all[:end]
 	p.aborted = slices.DeleteFunc(p.aborted, func(a abortedTxn) bool { return a.last >= end })
+	p.epochs = slices.DeleteFunc(p.epochs, func(e EpochEntry) bool { return e.StartOffset >= end })
 	p.pid, p.seq = p.pid+1000, 0
 	return nil
 }
@@ -313,11 +351,41 @@ func (x *lossyLife) check(pic lossyPicture) {
 	if len(r.offline) > 0 {
 		x.t.Fatalf("%s: offline %v", label, r.offline)
 	}
+	var parts []*partitionLife
 	for _, p := range pic.parts {
-		x.checkPartition(r, p, fmt.Sprintf("%s, %v", label, p.tp))
+		parts = append(parts, p.clone())
+		x.checkPartition(r, parts[len(parts)-1], fmt.Sprintf("%s, %v", label, p.tp))
+	}
+	// Nor may a kill after the first records of another leader mix up the epochs.
+	r.reopen()
+	for _, p := range parts {
+		if l := r.m.Get(p.tp); l != nil {
+			p.checkEpochs(x.t, l, label+", killed again")
+		}
 	}
 	r.m.Abort()
 }
+
+// checkEpochs compares the epochs of a log with those of its batches, but for batches that
+// were deleted and may be back.
+func (p *partitionLife) checkEpochs(t *testing.T, l *Log, label string) {
+	t.Helper()
+	next := 0
+	for offset := int64(0); offset < l.LogEndOffset(); offset++ {
+		for next < len(p.epochs) && p.epochs[next].StartOffset <= offset {
+			next++
+		}
+		if got := l.EpochForOffset(offset); offset >= max(l.LogStartOffset(), p.started) && got != p.epochs[next-1].Epoch {
+			t.Fatalf("%s, %v: offset %d is of epoch %d, want %d; epochs %v of %v", label, p.tp, offset, got, p.epochs[next-1].Epoch, l.EpochEntries(), p.epochs)
+		}
+	}
+	if end := l.LogEndOffset(); end > max(l.LogStartOffset(), p.started) && l.LatestEpoch() != l.EpochForOffset(end-1) {
+		t.Fatalf("%s, %v: the latest epoch is %d; epochs %v of %v", label, p.tp, l.LatestEpoch(), l.EpochEntries(), p.epochs)
+	}
+}
+
+// lossyEpoch is above those of a life.
+const lossyEpoch = 1 << 20
 
 func (x *lossyLife) checkPartition(r *rig, p *partitionLife, label string) {
 	t := x.t
@@ -360,7 +428,9 @@ func (x *lossyLife) checkPartition(r *rig, p *partitionLife, label string) {
 		compareProducers(t, l, label)
 		x.checkAborted(l, p, end, label)
 	}
-	if info, err := r.append(l, 1_700_000_000_000, "after"); err != nil || info.FirstOffset != end {
+	p.checkEpochs(t, l, label)
+	p.epochs = append(slices.DeleteFunc(slices.Clone(p.epochs), func(e EpochEntry) bool { return e.StartOffset >= end }), EpochEntry{lossyEpoch, end})
+	if info, err := r.appendRaw(l, lossyEpoch, batch.OriginClient, build(t, 1_700_000_000_000, "after")); err != nil || info.FirstOffset != end {
 		t.Fatalf("%s: append at %d: %+v, %v", label, end, info, err)
 	}
 	if _, err := l.OffsetForTimestamp(1_699_999_000_005); err != nil {

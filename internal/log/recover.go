@@ -178,13 +178,12 @@ func (l *Log) endRecovery(state *producer.State) error {
 	if next < l.start.Load() {
 		return l.restartAt(l.start.Load())
 	}
-	if err := l.trimEpochs(); err != nil {
-		return err
-	}
+	l.trimEpochs()
 	state.SetEndOffset(next)
 	l.producers = state
-	// Names in the folder that the life before did not sync are only in memory.
-	l.dirDirty = true
+	// What the life before wrote without having synced it is only in memory: the names in
+	// the folder, a snapshot at the end.
+	l.dirDirty, l.snapshotDirty = true, true
 	if !state.IsEmpty() {
 		if err := l.writeSnapshot(next); err != nil {
 			return l.ioError("writing a producer snapshot", err)

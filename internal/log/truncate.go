@@ -23,7 +23,8 @@ func (l *Log) TruncateTo(offset int64) (bool, error) {
 	}
 	if offset >= l.LogEndOffset() {
 		// An epoch that was assigned at the end may have been another leader's.
-		return false, l.trimEpochs()
+		l.trimEpochs()
+		return false, nil
 	}
 	if hw := l.hw.Load(); offset < hw {
 		l.env.logger.Warn("truncating below the high watermark", "partition", l.tp.String(), "offset", offset, "highWatermark", hw)
@@ -91,9 +92,7 @@ func (l *Log) truncate(v *view, offset int64) error {
 	if err := l.knowTimes(s); err != nil {
 		return err
 	}
-	if err := l.trimEpochs(); err != nil {
-		return err
-	}
+	l.trimEpochs()
 	l.dropSnapshots(func(o int64) bool { return o > offset })
 	state, err := l.producersAt(offset)
 	if err != nil {

@@ -330,8 +330,8 @@ func TestIdlePartitionRejoinsAfterElection(t *testing.T) {
 	c.audit()
 }
 
-// TestEpochIsDurableBeforeServing: a leader that loses what was not synced knows its
-// epoch still (R4, KAFKA-7415).
+// TestEpochIsDurableBeforeServing: a leader that loses what was not synced knows the
+// epoch of its records still (R4, KAFKA-7415).
 func TestEpochIsDurableBeforeServing(t *testing.T) {
 	c := newCluster(t, 1, 2)
 	c.topic("t", 1, 1, 2)
@@ -343,6 +343,7 @@ func TestEpochIsDurableBeforeServing(t *testing.T) {
 	c.elect("t", 0, 2)
 	c.elect("t", 0, 1)
 	c.catchUp()
+	c.produce("t", "b")
 	for seed := range int64(5) {
 		after := c.nodes[1].fs.Crash(rand.New(rand.NewSource(seed)), vfs.PowerLoss)
 		raw, err := vfs.ReadFile(after, "/data/t-0/leader-epoch-checkpoint")

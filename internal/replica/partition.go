@@ -104,7 +104,7 @@ func (p *Partition) check(epoch kafka.LeaderEpoch, onlyLeader bool) (*view, erro
 }
 
 // lead makes this broker the leader of an epoch, or applies a change of the ISR or
-// the assignment within it. The epoch's start is durable before anybody is served
+// the assignment within it. The log knows the epoch's start before anybody is served
 // (R4). Who is to be completed is collected in w.
 func (p *Partition) lead(a isr.Assignment, cfg *topicConfig, w *wakes) error {
 	p.mu.Lock()
