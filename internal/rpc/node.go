@@ -149,10 +149,10 @@ func (n *Node) connect(ctx context.Context) (*Conn, error) {
 		n.mu.Lock()
 		c, err := n.conn, n.lastErr
 		n.mu.Unlock()
-		if c == nil {
-			return nil, err
+		if c != nil || err != nil {
+			return c, err
 		}
-		return c, nil
+		// It opened and has ended since, as Disconnect makes it do.
 	}
 }
 
