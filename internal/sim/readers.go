@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -145,8 +146,13 @@ func (cl *client) readAll(ctx context.Context, committed bool, epochs map[place]
 	defer cl.shut(kc)
 	adm := kadm.NewClient(kc)
 	ends, err := adm.ListEndOffsets(ctx, cl.topic)
-	if err = errors.Join(err, ends.Error()); err != nil {
-		return nil, fmt.Errorf("listing the ends of %s: %w", cl.topic, err)
+	for err = errors.Join(err, ends.Error()); err != nil; err = errors.Join(err, ends.Error()) {
+		// A leader that is new knows its high watermark only when followers have fetched.
+		if !errors.Is(err, kerr.OffsetNotAvailable) || ctx.Err() != nil {
+			return nil, fmt.Errorf("listing the ends of %s: %w", cl.topic, err)
+		}
+		time.Sleep(50 * time.Millisecond)
+		ends, err = adm.ListEndOffsets(ctx, cl.topic)
 	}
 	parts := map[int32]kgo.Offset{}
 	left := map[int32]int64{}
