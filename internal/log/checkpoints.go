@@ -173,15 +173,20 @@ func (m *Manager) Close(brokerEpoch int64) error {
 	return errors.Join(append(errs, checkpoints)...)
 }
 
+// minClosers is how many logs of a directory are closed at a time at least: they wait for
+// syncs, and a file system does what it is asked for at the same time in one commit.
+const minClosers = 32
+
 // closeDir flushes and closes the logs of one directory.
 func (m *Manager) closeDir(d *dataDir) error {
 	logs := m.logsIn(d, true)
 	if m.metadata != nil && m.metadata.dir == d {
 		logs = append(logs, m.metadata)
 	}
+	closers := max(m.opts.RecoveryThreads, minClosers)
 	work := make(chan *Log)
-	errs := make(chan error, m.opts.RecoveryThreads)
-	for range m.opts.RecoveryThreads {
+	errs := make(chan error, closers)
+	for range closers {
 		go func() {
 			var all error
 			for l := range work {
@@ -197,7 +202,7 @@ func (m *Manager) closeDir(d *dataDir) error {
 	}
 	close(work)
 	var all []error
-	for range m.opts.RecoveryThreads {
+	for range closers {
 		all = append(all, <-errs)
 	}
 	return errors.Join(all...)

@@ -7,6 +7,7 @@ import (
 	"path"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -468,4 +469,35 @@ func (n noSync) OpenFile(name string, flag int, perm fs.FileMode) (vfs.File, err
 		return nil, err
 	}
 	return noSyncFile{f}, nil
+}
+
+// TestLogsAreClosedTogether: an orderly stop has the syncs of many logs in flight, however
+// few threads a recovery may use.
+func TestLogsAreClosedTogether(t *testing.T) {
+	const n = 8
+	fault := vfs.NewFault(vfs.NewMem())
+	r := newRig(t, fault)
+	o := r.options()
+	o.RecoveryThreads = 1
+	r.openWith(o)
+	for i := range int32(n) {
+		l, err := r.m.Create(kafka.TopicPartition{Topic: "t", Partition: i}, kafka.TopicID{1}, kafka.ZeroUUID, r.cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.mustAppend(l, 1, "a")
+	}
+	var syncing atomic.Int32
+	all := make(chan struct{})
+	fault.Add(vfs.Rule{Op: vfs.OpSync, Path: "*.log", Times: -1, Before: func(vfs.Op, string) {
+		if syncing.Add(1) == n {
+			close(all)
+		}
+		select {
+		case <-all:
+		case <-time.After(10 * time.Second):
+			t.Error("a sync waits for another to end")
+		}
+	}})
+	r.close()
 }
