@@ -9,6 +9,7 @@ const (
 	fetchDoor    = "internal/replica/fetch.go"
 	followerFile = "internal/replica/follower.go"
 	manager      = "internal/replica/manager.go"
+	replicaDirs  = "internal/replica/dirs.go"
 	appendFile   = "internal/replica/append.go"
 	elections    = "internal/controller/elections.go"
 	change       = "internal/controller/change.go"
@@ -59,9 +60,11 @@ var mutants = []mutant{
 	{"R8", "a broker that lost data stays in the in-sync set", 3, []edit{{brokers,
 		"	clean := req.Version >= 3 && req.PreviousBrokerEpoch == stored", "	clean := req.Version >= 3 || req.PreviousBrokerEpoch == stored"},
 		{brokers, "		d.removeFromISRs(id)\n		return\n	}\n	d.changePartitions", "		return\n	}\n	d.changePartitions"}}},
+	{"R8-moved", "a replica that is moved away stays eligible", 3, []edit{{change,
+		"		return !stays || slices.Contains(c.isr, id)", "		return !stays && c.d == nil || slices.Contains(c.isr, id)"}}},
 	{"R9", "fenced brokers may be in the in-sync set", 3, []edit{
 		{alterISR, "		if b == nil || !b.Active() || e.BrokerEpoch", "		if b == nil || e.BrokerEpoch"},
-		{manager, "	if b == nil || !b.Active() {\n		return -1, false", "	if b == nil {\n		return -1, false"}}},
+		{replicaDirs, "	if b == nil || !b.Active() {\n		return -1, false", "	if b == nil {\n		return -1, false"}}},
 	{"R10", "any live replica may be elected", 3, []edit{{change,
 		"	if c.election == electUnclean {\n		if i :=", "	if c.election != electPreferred {\n		if i :="}}},
 	{"R16", "any live replica may be the preferred leader", 3, []edit{{change,
@@ -114,7 +117,7 @@ var mutants = []mutant{
 	{"N9-flush", "metadata counts before it is on disk", 3, []edit{{raftLoop,
 		"	if err := e.o.Log.FlushTo(end); err != nil {", "	if err := error(nil); err != nil && end >= 0 {"}}},
 	{"N9-vote", "a vote counts before it is on disk", 3, []edit{{raftLoop,
-		"	if err := quorum.WriteElectionState(e.o.FS, e.o.Dir, s, version); err != nil {", "	if err := error(nil); err != nil && version >= 0 {"}}},
+		"		return quorum.WriteElectionState(e.o.FS, e.o.Dir, s, version)\n", "		_ = version\n		return nil\n"}}},
 	{"-follower-bytes", "a follower leaves out every hundredth batch", 3, []edit{{followerFile,
 		"	_, err := l.AppendVerbatim(data, infos, nowMs)\n	var unexpected", "	if len(infos) == 1 && infos[0].BaseOffset%100 == 99 {\n		return nil\n	}\n	_, err := l.AppendVerbatim(data, infos, nowMs)\n	var unexpected"}}},
 }
