@@ -113,5 +113,5 @@ var logKeys = []Key{
 	{"num.partitions", TypeInt, "1", atLeast(1), Medium, ReadOnly, 0,
 		"Partitions of a topic that is created automatically, or by a request that leaves the number to the broker."},
 	{"num.recovery.threads.per.data.dir", TypeInt, "2", atLeast(1), High, ClusterWide, 0,
-		"Workers a log directory that open, recover and close logs."},
+		"Workers a log directory that open and recover logs; at least 32 close them."},
 }
