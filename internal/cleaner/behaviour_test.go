@@ -212,6 +212,14 @@ func (r *rig) dropSnapshotsAbove(offset int64) {
 // header, so that a reader below the last stable offset always gets something that
 // takes it there, also when that is a marker.
 func TestReaderReachesTheEndOfACompactedLog(t *testing.T) {
+	reaches := func(r *rig, when string) {
+		t.Helper()
+		for from := int64(0); from < r.l.LogEndOffset(); from++ {
+			if _, next, err := batches(r.l, from, r.l.LastStableOffset(), 1); err != nil || next != r.l.LogEndOffset() {
+				t.Fatalf("%s: a reader at %d comes to %d of %d: %v; %s", when, from, next, r.l.LogEndOffset(), err, r.dump(r.l))
+			}
+		}
+	}
 	r := newRig(t, vfs.NewMem()).open()
 	r.put(r.l, nil, "a=1")
 	r.put(r.l, by(1, 0, 0, true), "a=2")
@@ -219,11 +227,7 @@ func TestReaderReachesTheEndOfACompactedLog(t *testing.T) {
 	for i := range 4 {
 		r.clean()
 		r.clock.Advance(2 * time.Hour)
-		for from := int64(0); from < r.l.LogEndOffset(); from++ {
-			if _, next, err := batches(r.l, from, r.l.LastStableOffset(), 1); err != nil || next != r.l.LogEndOffset() {
-				t.Fatalf("round %d: a reader at %d comes to %d of %d: %v; %s", i, from, next, r.l.LogEndOffset(), err, r.dump(r.l))
-			}
-		}
+		reaches(r, fmt.Sprintf("round %d", i))
 		r.l.Reconfigure(r.cfg)
 		if i == 1 {
 			r.put(r.l, nil, "b=1")
@@ -231,6 +235,14 @@ func TestReaderReachesTheEndOfACompactedLog(t *testing.T) {
 			r.put(r.l, nil, "b")
 		}
 	}
+	// Nothing of the last batch may stay, and no other segment is joined with its own.
+	r = newRig(t, vfs.NewMem()).open()
+	r.put(r.l, nil, "a=1")
+	b := batch.NewBuilder(0)
+	b.Append(1, nil, []byte("no key"), nil)
+	r.add(r.l, b, batch.OriginClient)
+	r.clean()
+	reaches(r, "a record without a key")
 }
 
 // TestLastBatchOfARoundStays (L7) also when a round comes over it again, because the
