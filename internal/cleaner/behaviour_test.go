@@ -467,6 +467,9 @@ func TestFullDiskPassesAndFailedDiskDoesNot(t *testing.T) {
 		if (len(r.offline) > 0) != c.offline {
 			t.Errorf("%v of %s: offline %v", c.rule.Err, c.rule.Path, r.offline)
 		}
+		if u := r.c.Stats().Uncleanable; len(u) != 0 {
+			t.Errorf("%v of %s counts as damage of the log: %+v", c.rule.Err, c.rule.Path, u)
+		}
 		if c.offline {
 			fault.Clear()
 			r.reopen()
