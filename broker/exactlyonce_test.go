@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -48,6 +49,17 @@ func TestConsumeTransformProduceExactlyOnce(t *testing.T) {
 		if committed {
 			done += k
 		}
+	}
+
+	// The client goes by what it has in memory; whoever comes after it goes by these.
+	offsets, err := kadm.NewClient(p).FetchOffsets(ctx, "copiers")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sum int64
+	offsets.Each(func(o kadm.OffsetResponse) { sum += o.At })
+	if sum != n {
+		t.Errorf("the committed offsets add up to %d, want %d", sum, n)
 	}
 
 	r := newClient(t, b, kgo.ConsumeTopics("out"), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
