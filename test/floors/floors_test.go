@@ -20,7 +20,7 @@ const module = "github.com/gregorhq/gregor/"
 // its own only. wing stands beside floors 2-4 and may use 0-1.
 var floorOf = map[string]int{
 	"internal/clock": 0, "internal/vfs": 0, "internal/netx": 0, "internal/invariant": 0,
-	"internal/bufpool": 0, "internal/timeline": 0, "internal/buildinfo": 0, "internal/log4j": 0,
+	"internal/bufpool": 0, "internal/timeline": 0, "internal/buildinfo": 0, "internal/log4j": 0, "internal/metrics": 0,
 
 	"internal/kafka": 1, "internal/wire": 1, "internal/batch": 1, "internal/records": 1, "internal/config": 1, "internal/coord": 1, "internal/features": 1, "internal/storage": 1, "internal/placement": 1,
 
