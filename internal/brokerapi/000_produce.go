@@ -227,6 +227,7 @@ func (op *produceOp) expire() {
 
 func (op *produceOp) reply() {
 	r := op.req
+	op.countErrors()
 	if op.acks == replica.AcksNone {
 		for i := range op.parts {
 			if err := op.parts[i].slot.Err; err != nil {
@@ -240,6 +241,19 @@ func (op *produceOp) reply() {
 	}
 	op.buf = op.encodeProduce(op.buf[:0], op.version, r.Listener)
 	r.ReplyRaw(op.buf)
+}
+
+// countErrors notes the partitions' error codes for the metrics.
+func (op *produceOp) countErrors() {
+	ok := 0
+	for i := range op.parts {
+		if err := op.parts[i].slot.Err; err != nil {
+			op.req.CountErrors(kafka.NumOf(err), 1)
+		} else {
+			ok++
+		}
+	}
+	op.req.CountErrors(0, ok)
 }
 
 // recycle gives up one hold; the last one puts the op back.

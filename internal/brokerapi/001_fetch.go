@@ -216,7 +216,7 @@ func (op *fetchOp) Fetched(f *replica.FetchOp) {
 		op.downConvert()
 	}
 	code, id := op.closeSession()
-	op.count()
+	op.count(code)
 	op.encodeFetch(op.version, code, id)
 	if len(op.cuts) == 0 {
 		op.req.ReplyRaw(op.buf)
@@ -275,19 +275,39 @@ func (op *fetchOp) result(i int) fetchsession.Result {
 	}
 }
 
-// count adds what goes out to the broker's counters.
-func (op *fetchOp) count() {
-	n := int64(0)
+// count adds what goes out to the counters: of the broker, of the topics, and of error
+// codes. code is the answer's own.
+func (op *fetchOp) count(code *kafka.Code) {
+	total, ok := int64(0), 0
+	if code != nil {
+		op.req.CountErrors(code.Num(), 1)
+	} else {
+		ok++
+	}
+	follower := op.f.FromFollower()
 	for i := range op.f.Parts {
-		if op.items[i].keep {
-			n += int64(op.f.Parts[i].Data.Size)
+		part := &op.f.Parts[i]
+		if !op.items[i].keep {
+			continue
+		}
+		if part.Err != nil {
+			op.req.CountErrors(kafka.NumOf(part.Err), 1)
+			continue
+		}
+		ok++
+		if n := int64(part.Data.Size); n > 0 {
+			total += n
+			if !follower {
+				part.P.TopicStats().BytesOut.Add(n)
+			}
 		}
 	}
+	op.req.CountErrors(0, ok)
 	st := &op.api.Replicas.Stats
-	if op.f.FromFollower() {
-		st.ReplicationBytesOut.Add(n)
+	if follower {
+		st.ReplicationBytesOut.Add(total)
 	} else {
-		st.BytesOut.Add(n)
+		st.BytesOut.Add(total)
 	}
 }
 

@@ -112,6 +112,9 @@ type Broker struct {
 	CompressionType                             string   `kafka:"compression.type"`
 	CompressionZstdLevel                        int      `kafka:"compression.zstd.level"`
 	CordonedLogDirs                             []string `kafka:"cordoned.log.dirs"`
+	GregorHTTPListener                          string   `kafka:"gregor.http.listener"`
+	GregorHTTPPprofEnable                       bool     `kafka:"gregor.http.pprof.enable"`
+	GregorMetricsJVMAliasesEnable               bool     `kafka:"gregor.metrics.jvm.aliases.enable"`
 	GregorLogDirHeadroomBytes                   int64    `kafka:"gregor.log.dir.headroom.bytes"`
 	GregorLogScrubBytesPerSecond                int64    `kafka:"gregor.log.scrub.bytes.per.second"`
 	DeleteRecordsPurgatoryPurgeIntervalRequests int      `kafka:"delete.records.purgatory.purge.interval.requests"`

@@ -2,8 +2,10 @@ package config
 
 import (
 	"math"
+	"net"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/gregorhq/gregor/internal/kafka"
@@ -66,6 +68,19 @@ func rangeText(f float64) string {
 	}
 	return formatDouble(f)
 }
+
+// hostPort allows an address, or an empty string for none.
+var hostPort = check{"host:port or empty", func(key string, v any) error {
+	s, ok := v.(string)
+	if ok && s == "" {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(s)
+	if n, perr := strconv.Atoi(port); !ok || err != nil || perr != nil || n < 0 || n > 65535 {
+		return invalidValue(key, v, "Value must be an address as host:port")
+	}
+	return nil
+}}
 
 // gzipLevel allows the levels of gzip and -1 for its default.
 var gzipLevel = check{"[1,...,9] or -1", func(key string, v any) error {

@@ -104,6 +104,7 @@ func (m *Machine) completeJoin(out *coord.Outcome, g *classicGroup, nowMs int64)
 		return
 	}
 	g.generation++
+	m.counts.ClassicRebalances++
 	clear(g.pendingSync)
 	if len(g.members) == 0 {
 		g.chosen = nil

@@ -33,6 +33,7 @@ func (b *beat) subscribe() error {
 	hash := b.m.hashOf(b.topicNames())
 	if bump || hash != g.hash {
 		b.epoch++
+		b.m.counts.ConsumerRebalances++
 		b.out.Records = append(b.out.Records, epochRecord(g.id, b.epoch, hash))
 	}
 	g.refreshMs, g.refreshEpoch, g.seen = b.now+metadataRefreshIntervalMs, b.epoch, img

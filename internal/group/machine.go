@@ -30,6 +30,7 @@ type Machine struct {
 	swept bool
 	// expiryMs is when the next check for expired offsets is due.
 	expiryMs int64
+	counts   Counts
 }
 
 var _ coord.Machine = (*Machine)(nil)

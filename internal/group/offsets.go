@@ -321,6 +321,7 @@ func (m *Machine) expireOffsets(out *coord.Outcome, g group, nowMs int64) bool {
 			none = false
 			continue
 		}
+		m.counts.ExpiredOffsets++
 		out.Records = append(out.Records, offsetTombstone(p))
 	}
 	return none && !m.hasOpen(id)

@@ -76,6 +76,7 @@ func (m *Machine) OffsetCommit(nowMs int64, to coord.Token, _ coord.Client, req 
 	}
 	out := coord.Answer(to, resp)
 	out.Records = c.records
+	m.counts.OffsetCommits += int64(len(c.records))
 	if g, ok := m.groups[req.Group].(*classicGroup); ok && err == nil && (g.state == stable || g.state == preparing) {
 		if member := g.members[req.MemberID]; member != nil {
 			m.scheduleHeartbeat(&out, g, member, nowMs)
@@ -118,6 +119,7 @@ func (m *Machine) TxnOffsetCommit(nowMs int64, to coord.Token, _ coord.Client, r
 		resp.Topics = append(resp.Topics, rt)
 	}
 	out := coord.Answer(to, resp)
+	m.counts.OffsetCommits += int64(len(c.records))
 	if len(c.records) > 0 {
 		out.Records = c.records
 		out.Txn = &coord.TxnAppend{ProducerID: req.ProducerID, ProducerEpoch: req.ProducerEpoch}

@@ -13,6 +13,7 @@ import (
 	"github.com/gregorhq/gregor/internal/clock"
 	"github.com/gregorhq/gregor/internal/config"
 	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/metrics"
 	"github.com/gregorhq/gregor/internal/producer"
 	"github.com/gregorhq/gregor/internal/vfs"
 )
@@ -27,6 +28,7 @@ type env struct {
 	tail           *tailPool
 	tasks          *taskQueue
 	suspects       chan suspect // for the scrubber, never closed
+	flushes        *metrics.Histogram
 	producerConfig atomic.Pointer[producer.Config]
 
 	rngMu sync.Mutex

@@ -63,7 +63,9 @@ func (l *Log) FlushTo(offset int64) error {
 		if offset > l.LogEndOffset() {
 			offset = l.LogEndOffset()
 		}
+		begin := l.env.clock.Now()
 		err := l.syncOnce(offset)
+		l.env.flushes.Observe(int64(l.env.clock.Since(begin)))
 		g.mu.Lock()
 		g.active = false
 		if g.cond != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/gregorhq/gregor/internal/clock"
 	"github.com/gregorhq/gregor/internal/config"
 	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/metrics"
 	"github.com/gregorhq/gregor/internal/producer"
 	"github.com/gregorhq/gregor/internal/vfs"
 )
@@ -122,6 +123,7 @@ func Open(ctx context.Context, o Options) (*Manager, error) {
 		files: newFileCache(o.FS, o.MaxOpenFiles),
 		tail:  newTailPool(o.TailBytes),
 		tasks: newTaskQueue(o.Clock), suspects: make(chan suspect, 16),
+		flushes: metrics.NewHistogram(metrics.Nanoseconds),
 		rng: rand.New(rand.NewPCG(seed, 0x67726567)),
 	}
 	e.fs = thrifty{o.FS, e.files}

@@ -87,6 +87,7 @@ func (a *Appender) Append(p *Partition, records []byte, s *AppendSlot) (done boo
 	*s = AppendSlot{BaseOffset: -1, LogAppendTime: -1, LogStartOffset: -1, p: p, owner: a.Owner}
 	st := &p.m.Stats
 	st.TotalProduceRequests.Add(1)
+	p.topic.TotalProduceRequests.Add(1)
 	v, err := p.check(kafka.NoEpoch, true)
 	if err != nil {
 		s.Err = err
@@ -106,8 +107,7 @@ func (a *Appender) Append(p *Partition, records []byte, s *AppendSlot) (done boo
 	if err != nil {
 		return s.refuse(p.view.Load(), err, len(records))
 	}
-	st.BytesIn.Add(int64(len(a.scratch.Data)))
-	st.MessagesIn.Add(a.scratch.NumRecords())
+	p.countIn(&a.scratch)
 	return done
 }
 
@@ -121,12 +121,19 @@ func (s *AppendSlot) refuse(v *view, err error, size int) bool {
 		// Everyday refusals do not count as failures of the broker.
 	default:
 		st.FailedProduceRequests.Add(1)
+		s.p.topic.FailedProduceRequests.Add(1)
 		if v.log != nil {
 			s.LogStartOffset = v.log.LogStartOffset()
 		}
 	}
-	if kafka.CodeOf(err) == kafka.MessageTooLarge {
+	switch kafka.CodeOf(err) {
+	case kafka.MessageTooLarge:
 		st.BytesRejected.Add(int64(size))
+		s.p.topic.BytesRejected.Add(int64(size))
+	case kafka.CorruptMessage:
+		st.InvalidMessageCRC.Add(1)
+	case kafka.OutOfOrderSequenceNumber:
+		st.InvalidOffsets.Add(1)
 	}
 	return true
 }

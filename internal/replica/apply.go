@@ -98,7 +98,7 @@ func (m *Manager) applyTopic(img *metadata.Image, name string, id kafka.TopicID,
 			parts = append(parts, nil)
 		}
 		if parts[index] == nil {
-			parts[index] = m.createPartition(kafka.TopicPartition{Topic: name, Partition: index}, id, reg, cfg)
+			parts[index] = m.createPartition(e, index, reg, cfg)
 			any = true
 		}
 		m.applyPartition(parts[index], reg, cfg)
@@ -115,8 +115,9 @@ func (m *Manager) applyTopic(img *metadata.Image, name string, id kafka.TopicID,
 
 // createPartition opens or creates the log. A partition whose directory is offline
 // exists too: it answers KAFKA_STORAGE_ERROR.
-func (m *Manager) createPartition(tp kafka.TopicPartition, id kafka.TopicID, reg *metadata.Partition, cfg *topicConfig) *Partition {
-	p := &Partition{m: m, tp: tp, topicID: id}
+func (m *Manager) createPartition(e *topicEntry, index int32, reg *metadata.Partition, cfg *topicConfig) *Partition {
+	tp, id := kafka.TopicPartition{Topic: e.name, Partition: index}, e.id
+	p := &Partition{m: m, tp: tp, topicID: id, topic: &e.stats}
 	v := &view{cfg: cfg, leaderID: isr.NoNode, leaderEpoch: kafka.NoEpoch}
 	m.Stats.PartitionCount.Add(1)
 	l, existed, err := m.createLog(tp, id, reg, cfg)

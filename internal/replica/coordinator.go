@@ -31,9 +31,7 @@ func (a *Appender) AppendInEpoch(p *Partition, records []byte, epoch kafka.Leade
 	if err != nil {
 		return s.refuse(v, err, len(records))
 	}
-	st := &p.m.Stats
-	st.BytesIn.Add(int64(len(a.scratch.Data)))
-	st.MessagesIn.Add(a.scratch.NumRecords())
+	p.countIn(&a.scratch)
 	return done
 }
 

@@ -145,6 +145,7 @@ func (op *FetchOp) read(first bool) (size int, final bool) {
 			continue
 		}
 		op.m.Stats.TotalFetchRequests.Add(1)
+		part.P.topic.TotalFetchRequests.Add(1)
 		part.P.readPart(op, part, min(limit, part.MaxBytes), minOne, first)
 		if part.Err != nil || part.DivergingEpoch != kafka.NoEpoch || part.Preferred != NoReplica {
 			final = true
@@ -194,6 +195,7 @@ func (p *Partition) readPart(op *FetchOp, part *FetchPart, maxBytes int, minOne,
 		kafka.ReplicaNotAvailable, kafka.KafkaStorageError, kafka.InconsistentTopicID, kafka.OffsetOutOfRange:
 	default:
 		p.m.Stats.FailedFetchRequests.Add(1)
+		p.topic.FailedFetchRequests.Add(1)
 	}
 }
 

@@ -104,6 +104,7 @@ func (f *fetcher) part(o *following, part *kmsg.FetchResponseTopicPartition) {
 	switch {
 	case err == nil:
 		o.errors = 0
+		o.p.noteLag(part.HighWatermark)
 		f.touch(o)
 	case errors.Is(err, errNotFollowing):
 		// The partition is looked at again; with another epoch it goes away.

@@ -37,6 +37,10 @@ type Partition struct {
 	m       *Manager
 	tp      kafka.TopicPartition
 	topicID kafka.TopicID
+	topic   *TopicStats // of all of the topic's partitions here
+	// lag is how far the log is behind its leader's high watermark, as of the last fetch
+	// from it.
+	lag atomic.Int64
 
 	// view is stored under mu and read without it.
 	view atomic.Pointer[view]

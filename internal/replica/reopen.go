@@ -48,7 +48,7 @@ func (m *Manager) Reopen() {
 		m.Stats.PartitionCount.Add(-1)
 		m.Stats.OfflineReplicaCount.Add(-1)
 		cfg := m.topicConfig(img, t.Name)
-		again := m.createPartition(p.tp, key.id, reg, cfg)
+		again := m.createPartition(e, p.tp.Partition, reg, cfg)
 		m.applyPartition(again, reg, cfg)
 		parts := append([]*Partition(nil), *e.parts.Load()...)
 		parts[key.index] = again

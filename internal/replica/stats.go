@@ -12,6 +12,8 @@ type Stats struct {
 	ReplicationBytesOut    atomic.Int64
 	ReplicationBytesIn     atomic.Int64
 	BytesRejected          atomic.Int64
+	InvalidMessageCRC      atomic.Int64
+	InvalidOffsets         atomic.Int64 // batches out of sequence
 	TotalProduceRequests   atomic.Int64 // one a partition of a request
 	FailedProduceRequests  atomic.Int64
 	TotalFetchRequests     atomic.Int64

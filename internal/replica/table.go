@@ -17,6 +17,7 @@ type topicEntry struct {
 	// parts is indexed by partition; nil where this broker has no replica. The slice
 	// is replaced, never written, once it is published.
 	parts atomic.Pointer[[]*Partition]
+	stats TopicStats
 }
 
 func (t *topicEntry) partition(index int32) *Partition {

@@ -147,6 +147,7 @@ func (c *Conn) enqueue(req kmsg.Request, done func(kmsg.Response, error)) error 
 	resp.SetVersion(version)
 	c.pending = append(c.pending, pending{id: c.nextID, key: key, version: version, resp: resp, done: done, since: c.o.Clock.Now()})
 	c.nextID++
+	c.o.Traffic.Requests.Add(1)
 	select {
 	case c.wake <- struct{}{}:
 	default:

@@ -37,6 +37,7 @@ func (c *Conn) write() {
 			c.fail(fmt.Errorf("sending requests: %w", err))
 			return
 		}
+		c.o.Traffic.BytesOut.Add(int64(len(out)))
 		if spare = out; cap(spare) > maxSpare {
 			spare = nil
 		}
@@ -84,6 +85,8 @@ func (c *Conn) readOne(in *bufio.Reader) error {
 		c.mu.Unlock()
 		return errors.New("an answer that nobody asked for")
 	}
+	c.o.Traffic.Responses.Add(1)
+	c.o.Traffic.BytesIn.Add(int64(len(frame)) + 4)
 	p := c.pending[0]
 	c.pending = c.pending[1:]
 	c.mu.Unlock()

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -30,11 +31,16 @@ type Options struct {
 	// Backoff is the first pause between two attempts to connect; it doubles up to
 	// MaxBackoff. 0 means DefaultBackoff and DefaultMaxBackoff.
 	Backoff, MaxBackoff time.Duration
+	// Traffic counts what goes over the connections; nil for nobody.
+	Traffic *Traffic
 	// Disconnected is called by a Node after an established connection has ended, but
 	// not for one that Close ended. It runs on the connection's reader and must not
 	// block.
 	Disconnected func(err error)
 }
+
+// Traffic counts requests and answers, with their bytes.
+type Traffic struct{ Requests, Responses, BytesOut, BytesIn atomic.Int64 }
 
 // Defaults and limits.
 const (
@@ -52,6 +58,9 @@ const (
 
 func (o Options) withDefaults() Options {
 	orDefault(&o.MaxResponse, DefaultMaxResponse)
+	if o.Traffic == nil {
+		o.Traffic = new(Traffic)
+	}
 	orDefault(&o.ConnectTimeout, DefaultConnectTimeout)
 	orDefault(&o.RequestTimeout, DefaultRequestTimeout)
 	orDefault(&o.Backoff, DefaultBackoff)

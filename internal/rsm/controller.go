@@ -58,6 +58,7 @@ type Controller struct {
 	once    sync.Once
 	started atomic.Bool
 	began   time.Time // of the clock, when the controller was made
+	metrics ControllerMetrics
 
 	mu sync.Mutex
 	// active is closed while this node is the active controller; a new channel takes
@@ -89,6 +90,7 @@ func New(cfg Config) *Controller {
 		cfg: cfg, mailbox: make(chan event, MailboxSize),
 		stop: make(chan struct{}), done: make(chan struct{}), active: make(chan struct{}),
 		log: metadata.NewLog(metadata.Empty()), epoch: kafka.NoEpoch, began: cfg.Clock.Now(),
+		metrics: newControllerMetrics(),
 	}
 }
 
@@ -104,6 +106,7 @@ type event struct {
 type operation struct {
 	req  kmsg.Request
 	done chan outcome
+	at   time.Duration // since the controller was made
 }
 
 type outcome struct {
@@ -116,6 +119,7 @@ type parked struct {
 	end   kafka.Offset
 	op    *operation
 	reply Reply
+	at    time.Duration // of the decision, since the controller was made
 }
 
 // loadSnapshot is a whole snapshot, read on the engine's goroutine.
@@ -190,7 +194,7 @@ func (c *Controller) Do(ctx context.Context, principal string, req kmsg.Request)
 	if !controller.Handles(req.Key()) {
 		return Reply{}, kafka.UnsupportedVersion.Errorf("the controller does not handle %s", kmsg.NameForKey(req.Key()))
 	}
-	op := &operation{req: req, done: make(chan outcome, 1)}
+	op := &operation{req: req, done: make(chan outcome, 1), at: c.since()}
 	select {
 	case c.mailbox <- event{op: op}:
 	case <-ctx.Done():

@@ -13,6 +13,7 @@ import (
 	"github.com/gregorhq/gregor/internal/coord"
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/metadata"
+	"github.com/gregorhq/gregor/internal/metrics"
 	"github.com/gregorhq/gregor/internal/replica"
 )
 
@@ -61,6 +62,8 @@ type Coordinator[M coord.Machine] struct {
 	wg      sync.WaitGroup
 	image   atomic.Pointer[metadata.Image]
 	started time.Time
+	// loadTimes are how long loads took that succeeded.
+	loadTimes *metrics.Histogram
 
 	mu     sync.Mutex
 	closed bool // guarded by mu
@@ -74,7 +77,8 @@ type routes[M coord.Machine] struct {
 
 // NewCoordinator returns a Coordinator without shards; Apply brings them.
 func NewCoordinator[M coord.Machine](cfg CoordinatorConfig[M]) *Coordinator[M] {
-	c := &Coordinator[M]{cfg: cfg, loading: make(chan struct{}, MaxLoading), started: cfg.Clock.Now()}
+	c := &Coordinator[M]{cfg: cfg, loading: make(chan struct{}, MaxLoading), started: cfg.Clock.Now(),
+		loadTimes: metrics.NewHistogram(metrics.Nanoseconds)}
 	c.routes.Store(&routes[M]{})
 	return c
 }

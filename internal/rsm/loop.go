@@ -56,7 +56,10 @@ func (c *Controller) drain() {
 func (c *Controller) handle(ev event) {
 	switch {
 	case ev.op != nil:
+		begin := c.since()
+		c.metrics.QueueTimes.Observe(int64(begin - ev.op.at))
 		c.handleOperation(ev.op)
+		c.metrics.ProcessingTimes.Observe(int64(c.since() - begin))
 	case ev.batch != nil:
 		c.handleBatch(ev.batch)
 	case ev.snapshot != nil:
@@ -94,6 +97,7 @@ func (c *Controller) handleBatch(b *quorum.Batch) {
 	n := 0
 	for n < len(c.parked) && c.parked[n].end <= b.LastOffset+1 {
 		p := &c.parked[n]
+		c.metrics.CommitTimes.Observe(int64(c.since() - p.at))
 		if p.op != nil {
 			p.op.done <- outcome{reply: p.reply}
 		}
@@ -195,7 +199,7 @@ func (c *Controller) handleOperation(op *operation) {
 		op.done <- outcome{reply: reply}
 		return
 	}
-	c.parked = append(c.parked, parked{end: end, op: op, reply: reply})
+	c.parked = append(c.parked, parked{end: end, op: op, reply: reply, at: c.since()})
 }
 
 // proposeAll proposes the records of a result, and the change of kraft.version that
@@ -364,6 +368,6 @@ func (c *Controller) timed(res controller.Result) {
 		return
 	}
 	if end > 0 {
-		c.parked = append(c.parked, parked{end: end})
+		c.parked = append(c.parked, parked{end: end, at: c.since()})
 	}
 }

@@ -100,6 +100,7 @@ func (s *shard[M]) begin() bool {
 		log.Error("could not load the state of a coordinator", "partition", s.part.TopicPartition(), "leaderEpoch", s.epoch, "error", err)
 		return false
 	}
+	s.c.loadTimes.Observe(int64(s.c.cfg.Clock.Since(started)))
 	log.Info("loaded the state of a coordinator", "partition", s.part.TopicPartition(), "leaderEpoch", s.epoch,
 		"endOffset", s.end, "ms", s.c.cfg.Clock.Since(started).Milliseconds())
 	now := s.nowMs()

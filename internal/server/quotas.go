@@ -100,6 +100,7 @@ func (q *quotas) admit(ctx context.Context, l *Listener, ip string) verdict {
 	now := q.cfg.Clock.Now()
 	if waited := now.Sub(start); waited > 0 {
 		l.srv.metrics.AcceptBlockedNanos.Add(int64(waited))
+		l.metrics.BlockedNanos.Add(int64(waited))
 	}
 	limit, ok := q.limits.MaxConnectionsPerIPOverrides[ip]
 	if !ok {

@@ -216,8 +216,11 @@ func (c *conn) charge(f *frame) error {
 	}
 	if !b.TryAcquire(n) {
 		c.srv.metrics.MemoryWaits.Add(1)
+		c.srv.metrics.MemoryWaiting.Add(1)
 		c.endStage1()
-		if err := c.awaitMemory(n); err != nil {
+		err := c.awaitMemory(n)
+		c.srv.metrics.MemoryWaiting.Add(-1)
+		if err != nil {
 			return err
 		}
 	}
@@ -298,6 +301,7 @@ func (c *conn) consume() error {
 		return err
 	}
 	c.beginStage1()
+	var since time.Duration // when the request before was handled
 	for c.have-pos >= 4 && !c.muted.Load() && !c.closing.Load() && !c.dead.Load() {
 		rest := c.cur.bytes()[pos:c.have]
 		size := int32(binary.BigEndian.Uint32(rest))
@@ -308,7 +312,7 @@ func (c *conn) consume() error {
 			break
 		}
 		c.largest = max(c.largest, int(size))
-		if err = c.dispatch(rest[4:4+int(size)], now); err != nil {
+		if since, err = c.dispatch(rest[4:4+int(size)], now, since); err != nil {
 			break
 		}
 		pos += 4 + int(size)
@@ -356,20 +360,22 @@ func (c *conn) keep(pos int) {
 	}
 }
 
-// dispatch parses one request, puts it in the queue and lets its handler run.
-func (c *conn) dispatch(b []byte, now time.Time) error {
+// dispatch parses one request, which was received at now and could begin that long
+// after, puts it in the queue and lets its handler run. It returns when that was done.
+func (c *conn) dispatch(b []byte, now time.Time, since time.Duration) (time.Duration, error) {
 	h, body, err := c.parser.Parse(b)
 	if err != nil {
-		return invalidRequest{err}
+		return since, invalidRequest{err}
 	}
 	entry := c.l.entry(h.Key)
 	served := entry != nil && h.Version >= entry.Min && h.Version <= entry.Max
 	unknownVersion := !served && h.Key == apiVersions && entry != nil
 	if !served && !unknownVersion {
-		return invalidRequest{fmt.Errorf("%s version %d is not served on this listener", wire.Name(h.Key), h.Version)}
+		return since, invalidRequest{fmt.Errorf("%s version %d is not served on this listener", wire.Name(h.Key), h.Version)}
 	}
 	c.trusted = true
 	r := c.newRequest(h, body, len(b), now)
+	r.startedNs = int64(since)
 	if c.enqueue(r) {
 		c.endStage1()
 		c.beginStage1()
@@ -381,12 +387,14 @@ func (c *conn) dispatch(b []byte, now time.Time) error {
 		entry.Handler.Handle(r)
 	}
 	c.running = nil
+	since = max(c.srv.cfg.Clock.Since(now), 1)
+	r.handledNs.CompareAndSwap(0, int64(since)) // unless it has waited
 	r.unref()
 	if c.paused {
 		c.paused = false
 		c.beginStage1()
 	}
-	return nil
+	return since, nil
 }
 
 // newRequest makes the Request of a frame's part.
@@ -394,7 +402,7 @@ func (c *conn) newRequest(h wire.RequestHeader, body []byte, size int, now time.
 	r := requestPool.Get().(*Request)
 	r.Header, r.Body, r.ReceivedAt = h, body, now
 	r.Listener, r.Principal, r.ClientHost = c.l, anonymous, c.host
-	r.conn, r.frame, r.api = c, c.cur, c.srv.metrics.API(h.Key)
+	r.conn, r.frame, r.api, r.inSize = c, c.cur, c.srv.metrics.API(h.Key), size
 	r.refs.Store(2)
 	r.state.Store(statePending)
 	c.cur.retain()

@@ -25,6 +25,7 @@ func (s *Server) reap() {
 				continue
 			}
 			s.metrics.ConnectionsExpired.Add(1)
+			c.l.metrics.Expired.Add(1)
 			s.log.Info("closing an idle connection", "listener", c.l.Name, "peer", c.host, "idle", idle)
 			c.kill()
 		}

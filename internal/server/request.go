@@ -44,6 +44,14 @@ type Request struct {
 	// refs is the number of stages that still use the Request: Handle, and the queue.
 	refs atomic.Int32
 
+	// startedNs and handledNs are when the handler began, and returned or began to wait,
+	// doneNs is when the request was completed after that; all since ReceivedAt, 0 for
+	// not yet.
+	startedNs int64
+	inSize    int // bytes of the request
+	doneNs    int64
+	handledNs atomic.Int64
+
 	// The response. Whoever completes the request sets it, then the writer owns it.
 	out     []byte       // size, header and body, or as much of it as is in memory
 	outBuf  *bufpool.Buf // what out lies in, nil when it is on the heap
@@ -84,7 +92,21 @@ const maxHeader = 4 + 5
 func (r *Request) Reply(resp kmsg.Response) {
 	resp.SetVersion(r.Header.Version)
 	r.encode(resp, r.Header.Version)
+	r.countErrors(resp)
 	r.complete()
+}
+
+// countErrors notes the error codes of a response.
+func (r *Request) countErrors(resp kmsg.Response) {
+	ok := 0
+	wire.ErrorCodes(resp, func(code int16) {
+		if code == 0 {
+			ok++
+		} else {
+			r.api.CountErrors(code, 1)
+		}
+	})
+	r.api.CountErrors(0, ok)
 }
 
 // encode puts the response with its header into out.
@@ -176,7 +198,10 @@ func (r *Request) Throttle(ms int32) {
 // WillBlock tells the server that Handle is about to wait for something other than a
 // lock held briefly. Responses that are ready leave now, and those that others
 // complete meanwhile do not wait for Handle to return. Only Handle may call it.
-func (r *Request) WillBlock() { r.conn.pause() }
+func (r *Request) WillBlock() {
+	r.handledNs.CompareAndSwap(0, max(int64(r.conn.srv.cfg.Clock.Since(r.ReceivedAt)), 1))
+	r.conn.pause()
+}
 
 // Alive says whether the connection can still carry the response. A handler that
 // parked the request may drop costly work when it cannot, but must complete it.
@@ -189,6 +214,9 @@ func (r *Request) complete() {
 		return
 	}
 	r.ReleaseBody()
+	if r.handledNs.Load() != 0 {
+		r.doneNs = int64(r.conn.srv.cfg.Clock.Since(r.ReceivedAt))
+	}
 	r.conn.completed(r)
 }
 
@@ -216,6 +244,8 @@ func (r *Request) unref() {
 	r.Body, r.Listener, r.Principal, r.ClientHost = nil, nil, "", ""
 	r.conn, r.frame, r.api, r.next = nil, nil, nil, nil
 	r.done, r.size, r.mem, r.closing = false, 0, 0, nil
+	r.startedNs, r.doneNs = 0, 0
+	r.handledNs.Store(0)
 	r.state.Store(stateFree)
 	requestPool.Put(r)
 }

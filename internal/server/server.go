@@ -53,6 +53,7 @@ type Listener struct {
 	serving bool
 	entries [wire.NumKeys]*Entry
 	quota   listenerQuota // guarded by quotas.mu
+	metrics ListenerMetrics
 }
 
 // New checks the configuration. Nothing is bound before Listen.
@@ -199,6 +200,7 @@ func (s *Server) add(c *conn) bool {
 func (s *Server) removed(c *conn) {
 	s.quotas.leave(c.l, c.host)
 	s.metrics.ConnectionsClosed.Add(1)
+	c.l.metrics.Closed.Add(1)
 	s.metrics.ConnectionsActive.Add(-1)
 	s.mu.Lock()
 	defer s.mu.Unlock()

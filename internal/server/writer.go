@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/gregorhq/gregor/internal/bufpool"
 	"github.com/gregorhq/gregor/internal/vfs"
@@ -35,8 +36,10 @@ func (c *conn) writeAsync() { c.writeReady() }
 func (c *conn) writeReady() {
 	b := batchPool.Get().(*batch)
 	for c.takeReady(b) {
+		first := b.reqs[0].ReceivedAt
+		begin := first.Add(c.srv.cfg.Clock.Since(first))
 		err := c.writeBatch(b)
-		last := c.finishBatch(b, err)
+		last := c.finishBatch(b, begin, err)
 		if err == nil && last != nil {
 			c.srv.logClose(c, last)
 		}
@@ -77,10 +80,11 @@ func (c *conn) takeReady(b *batch) bool {
 
 // finishBatch releases what was written and makes room for the reader. It returns
 // why the connection must be closed when a request of the batch asked for it.
-func (c *conn) finishBatch(b *batch, err error) (closing error) {
+func (c *conn) finishBatch(b *batch, begin time.Time, err error) (closing error) {
 	now := c.srv.cfg.Clock.Now()
 	m := &c.srv.metrics
 	queued, sent := 0, 0
+	var times spans
 	n := len(b.reqs)
 	for i, r := range b.reqs {
 		queued += r.mem
@@ -90,11 +94,14 @@ func (c *conn) finishBatch(b *batch, err error) (closing error) {
 		}
 		if err == nil && r.size > 0 {
 			r.api.ResponseBytes.Add(int64(r.size))
-			r.api.TotalNanos.Add(int64(now.Sub(r.ReceivedAt)))
+		}
+		if err == nil && r.closing == nil {
+			times.answered(r, begin, now)
 		}
 		r.dropResponse()
 		b.reqs[i] = nil
 	}
+	times.flush()
 	b.reqs = b.reqs[:0]
 	m.RequestsInFlight.Add(-int64(n))
 	m.ResponseBytesQueued.Add(-int64(sent))

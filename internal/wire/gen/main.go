@@ -1,6 +1,7 @@
 // Command gen derives the schemas of every request from the decoder of kmsg and
 // writes them to schema.gen.go: which fields a body has, in which versions, of which
-// kind, and how much memory one element of each array takes once decoded. Run it
+// kind, and how much memory one element of each array takes once decoded. From kmsg's
+// types it writes errors.gen.go: where the error codes of a response stand. Run it
 // with go generate after a new version of kmsg; the tests of package wire tell when
 // the table and the decoder disagree.
 package main
@@ -36,8 +37,14 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := os.WriteFile("schema.gen.go", out, 0o644); err != nil {
+	errors, err := generateErrors()
+	if err != nil {
 		log.Fatal(err)
+	}
+	for name, text := range map[string][]byte{"schema.gen.go": out, "errors.gen.go": errors} {
+		if err := os.WriteFile(name, text, 0o644); err != nil {
+			log.Fatal(err)
+		}
 	}
 }
 
