@@ -78,6 +78,7 @@ func Open(cfg Config) (*Broker, error) {
 		"transaction.state.log.replication.factor": "1",
 		"transaction.state.log.min.isr":            "1",
 		"group.initial.rebalance.delay.ms":         "0",
+		"gregor.http.listener":                     "",
 	}
 	maps.Copy(props, cfg.Properties)
 	parsed, _, err := config.Load(props)
@@ -147,6 +148,10 @@ func (b *Broker) Start(ctx context.Context) error { return b.node.Start(ctx) }
 
 // Addr is the host:port that clients connect to.
 func (b *Broker) Addr() string { return b.node.Addr("PLAINTEXT") }
+
+// HTTPAddr is the host:port at which metrics and health are served, "" unless
+// Properties sets gregor.http.listener.
+func (b *Broker) HTTPAddr() string { return b.node.HTTPAddr() }
 
 // Dial connects to the broker, over its in-process network if it has one. It has
 // the form that clients take for a dialer.

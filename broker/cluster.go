@@ -41,7 +41,8 @@ type ClusterConfig struct {
 	// through Cluster.Dial.
 	InProcess bool
 	// Properties are keys of server.properties for all nodes, in addition to those that
-	// the fields above decide.
+	// the fields above decide. The port of gregor.http.listener is the first node's; the
+	// others have the next ones, or free ones if it is 0.
 	Properties map[string]string
 	// Logger receives what the nodes log; nil discards it.
 	Logger *slog.Logger
@@ -172,14 +173,27 @@ func (c *Cluster) newMember(i int, addrs []address) (*member, error) {
 		"transaction.state.log.replication.factor": replicas,
 		"transaction.state.log.min.isr":            strconv.Itoa(min(c.cfg.Nodes, 2)),
 		"group.initial.rebalance.delay.ms":         "0",
+		"gregor.http.listener":                     "",
 	}
 	maps.Copy(props, c.roles(i, addrs[i]))
 	maps.Copy(props, c.cfg.Properties)
+	props["gregor.http.listener"] = nth(props["gregor.http.listener"], i)
 	var err error
 	if m.parsed, _, err = config.Load(props); err != nil {
 		return nil, fmt.Errorf("the properties of node %d: %w", i+1, err)
 	}
 	return m, nil
+}
+
+// nth is the address whose port is that many above the one of addr. What has no port
+// that could be counted from stays as it is.
+func nth(addr string, i int) string {
+	host, port, err := net.SplitHostPort(addr)
+	n, perr := strconv.Atoi(port)
+	if err != nil || perr != nil || n == 0 {
+		return addr
+	}
+	return net.JoinHostPort(host, strconv.Itoa(n+i))
 }
 
 // roles are the properties of node i that its roles decide.

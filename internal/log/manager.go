@@ -124,7 +124,7 @@ func Open(ctx context.Context, o Options) (*Manager, error) {
 		tail:  newTailPool(o.TailBytes),
 		tasks: newTaskQueue(o.Clock), suspects: make(chan suspect, 16),
 		flushes: metrics.NewHistogram(metrics.Nanoseconds),
-		rng: rand.New(rand.NewPCG(seed, 0x67726567)),
+		rng:     rand.New(rand.NewPCG(seed, 0x67726567)),
 	}
 	e.fs = thrifty{o.FS, e.files}
 	e.producerConfig.Store(&producer.Config{

@@ -170,3 +170,6 @@ func (r *Registry) Write(w io.Writer, f Format, now time.Time) error {
 	}
 	return nil
 }
+
+// Begin is when the counters were 0.
+func (r *Registry) Begin() time.Time { return r.begin }

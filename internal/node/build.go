@@ -12,6 +12,7 @@ import (
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/log4j"
 	"github.com/gregorhq/gregor/internal/metadata"
+	"github.com/gregorhq/gregor/internal/monitor"
 	"github.com/gregorhq/gregor/internal/publish"
 	"github.com/gregorhq/gregor/internal/rsm"
 	"github.com/gregorhq/gregor/internal/storage"
@@ -31,7 +32,8 @@ func (n *Node) build() {
 	}
 	if n.is(roleController) {
 		n.deaths = newDeathwatch(n)
-		publishers = append(publishers, n.deaths)
+		n.elections = monitor.NewElections(cfg.NodeID)
+		publishers = append(publishers, n.deaths, n.elections)
 	}
 	publishers = append(publishers, n.snapshots)
 	n.loader = publish.New(

@@ -92,6 +92,9 @@ func (n *Node) closeCoordinators() {
 // quorum if the node aborts.
 func (n *Node) stopParts(abort bool) error {
 	n.cancel(errStopping)
+	if n.monitor != nil {
+		n.monitor.Close()
+	}
 	n.peers.close()
 	if n.is(roleBroker) {
 		n.broker.Close()

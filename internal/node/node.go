@@ -16,12 +16,14 @@ import (
 	"github.com/gregorhq/gregor/internal/group"
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/log"
+	"github.com/gregorhq/gregor/internal/monitor"
 	"github.com/gregorhq/gregor/internal/netx"
 	"github.com/gregorhq/gregor/internal/publish"
 	"github.com/gregorhq/gregor/internal/quorum"
 	"github.com/gregorhq/gregor/internal/quorum/raft"
 	"github.com/gregorhq/gregor/internal/records"
 	"github.com/gregorhq/gregor/internal/replica"
+	"github.com/gregorhq/gregor/internal/rpc"
 	"github.com/gregorhq/gregor/internal/rsm"
 	"github.com/gregorhq/gregor/internal/server"
 	"github.com/gregorhq/gregor/internal/txn"
@@ -71,6 +73,12 @@ type Node struct {
 	cleaner      *cleaner.Cleaner // nil without the broker role
 	scrubbing    *scrubbing       // nil until the broker starts; n.mu guards the field
 	scheduler    *scheduler
+	// monitor serves metrics and health, nil without gregor.http.listener. What it counts
+	// that nobody else does follows.
+	monitor     *monitor.Server
+	quorumStats interface{ Stats() raft.Stats }
+	raftTraffic rpc.Traffic
+	elections   *monitor.Elections // nil without the controller role
 
 	// bootstrap are the records of bootstrap.checkpoint.
 	bootstrap []records.Message
@@ -126,11 +134,14 @@ func (n *Node) prepare(ctx context.Context) error {
 		return err
 	}
 	n.build()
-	return nil
+	return n.openMonitor(ctx)
 }
 
 // abandon gives up what Open took, as if the process had died.
 func (n *Node) abandon() {
+	if n.monitor != nil {
+		n.monitor.Close()
+	}
 	if n.server != nil {
 		_ = n.server.Close() // nothing was served
 	}
@@ -156,6 +167,9 @@ func (n *Node) Start(ctx context.Context) error {
 	ctx, cancel := n.until(ctx)
 	defer cancel()
 	n.logStarting()
+	if n.monitor != nil {
+		n.monitor.Serve()
+	}
 	n.wheel.Start()
 	n.loader.Start()
 	if n.controller != nil {

@@ -59,7 +59,7 @@ func (n *Node) openEngine(l *log.Log, dir string) error {
 		RetentionBytes:     cfg.MetadataMaxRetentionBytes,
 		RetentionMs:        cfg.MetadataMaxRetentionMs,
 	})
-	n.meta = n.engine
+	n.meta, n.quorumStats = n.engine, n.engine
 	return err
 }
 
@@ -85,7 +85,7 @@ func (n *Node) openObserver(l *log.Log, dir string) error {
 	if err != nil {
 		return err
 	}
-	n.meta = ob
+	n.meta, n.quorumStats = ob, ob
 	return nil
 }
 
@@ -93,6 +93,7 @@ func (n *Node) openObserver(l *log.Log, dir string) error {
 // without an answer for that long is taken to have lost its connection.
 func (n *Node) newTransport(messages, requests time.Duration) {
 	o := n.rpcOptions("org.apache.kafka.raft.KafkaNetworkChannel", "raft")
+	o.Traffic = &n.raftTraffic
 	o.Backoff, o.MaxBackoff, o.ConnectTimeout, o.RequestTimeout = quorumBackoff, maxQuorumBackoff, messages, messages
 	r := o
 	r.RequestTimeout = requests

@@ -1,18 +1,23 @@
 package node
 
-import "context"
+import (
+	"context"
+
+	"github.com/gregorhq/gregor/internal/log"
+)
 
 // scrubbing runs the scrubber of a broker's logs until close.
 type scrubbing struct {
 	cancel context.CancelFunc
 	done   chan struct{}
+	stats  func() log.ScrubStats
 }
 
 // startScrubbing begins to look for damaged bytes.
 func (n *Node) startScrubbing() {
 	ctx, cancel := context.WithCancel(n.stopping)
-	s := &scrubbing{cancel: cancel, done: make(chan struct{})}
 	scrubber := n.logs.NewScrubber(n.static.GregorLogScrubBytesPerSecond, n.replicas.Mend)
+	s := &scrubbing{cancel: cancel, done: make(chan struct{}), stats: scrubber.Stats}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closed {

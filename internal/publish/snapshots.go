@@ -34,11 +34,28 @@ type Snapshots struct {
 	closed  bool          // guarded by mu
 	written *sync.Cond    // signalled when busy ends
 	stop    chan struct{} // closed by Close
+	wrote   SnapshotStats // as of wroteAt; guarded by mu
+	wroteAt time.Time
+}
+
+// SnapshotStats tells of the last snapshot that was written here.
+type SnapshotStats struct {
+	// Age is how long ago it was complete, or the node was started.
+	Age time.Duration
+	// Bytes is its size, 0 for none.
+	Bytes int64
+}
+
+// Stats tells of the last snapshot.
+func (s *Snapshots) Stats() SnapshotStats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return SnapshotStats{Age: s.clock.Since(s.wroteAt), Bytes: s.wrote.Bytes}
 }
 
 // NewSnapshots returns the publisher.
 func NewSnapshots(engine quorum.Log, c clock.Clock, log *slog.Logger, maxBytes int64, maxInterval time.Duration) *Snapshots {
-	s := &Snapshots{engine: engine, clock: c, log: log, maxBytes: maxBytes, maxInterval: maxInterval, last: c.Now(), stop: make(chan struct{})}
+	s := &Snapshots{engine: engine, clock: c, log: log, maxBytes: maxBytes, maxInterval: maxInterval, last: c.Now(), stop: make(chan struct{}), wroteAt: c.Now()}
 	s.written = sync.NewCond(&s.mu)
 	return s
 }
@@ -115,6 +132,9 @@ func (s *Snapshots) emit(img *metadata.Image, id storage.SnapshotID) error {
 		return err
 	}
 	s.engine.SnapshotDone(id)
+	s.mu.Lock()
+	s.wrote.Bytes, s.wroteAt = w.Size(), s.clock.Now()
+	s.mu.Unlock()
 	return nil
 }
 

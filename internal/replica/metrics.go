@@ -66,7 +66,7 @@ type Status struct {
 	AtMinISR        bool
 	Reassigning     bool
 	// Lag is how far a follower is behind its leader's high watermark.
-	Lag int64
+	Lag      int64
 	LeaderID int32 // isr.NoNode for none
 }
 

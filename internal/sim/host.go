@@ -239,7 +239,8 @@ func New(o Options) (*Cluster, error) {
 			Endpoints: []storage.Endpoint{{Listener: "CONTROLLER", Host: fmt.Sprintf("n%d", i), Port: 9093}}})
 	}
 	for i := 1; i <= c.brokers+o.Controllers; i++ {
-		props := map[string]string{"node.id": fmt.Sprint(i), "controller.listener.names": "CONTROLLER", "log.dirs": dataDir, "metadata.log.dir": metaDir}
+		props := map[string]string{"node.id": fmt.Sprint(i), "controller.listener.names": "CONTROLLER", "log.dirs": dataDir, "metadata.log.dir": metaDir,
+			"gregor.http.listener": ""}
 		if o.Dynamic {
 			props["controller.quorum.bootstrap.servers"] = bootstrap
 		} else {

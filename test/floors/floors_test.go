@@ -30,7 +30,7 @@ var floorOf = map[string]int{
 	"internal/log": 3, "internal/cleaner": 3, "internal/quorum": 3, "internal/replica": 3,
 	"internal/rsm": 3, "internal/rpc": 3, "internal/security": 3,
 
-	"internal/server": 4, "internal/brokerapi": 4, "internal/controllerapi": 4, "internal/publish": 4,
+	"internal/server": 4, "internal/brokerapi": 4, "internal/controllerapi": 4, "internal/publish": 4, "internal/monitor": 4,
 
 	"internal/node": 5, "internal/house": 6, "internal/sim": 6, "broker": 6, "cmd/gregor": 7,
 
