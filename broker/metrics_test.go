@@ -271,7 +271,9 @@ func smallLoad(t *testing.T, ctx context.Context, replicas int16, client func(..
 		commit["load"][p] = kgo.EpochOffset{Epoch: -1, Offset: 50}
 	}
 	failed := make(chan error, 1)
-	c.CommitOffsetsSync(ctx, commit, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, _ *kmsg.OffsetCommitResponse, err error) { failed <- err })
+	c.CommitOffsetsSync(ctx, commit, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, _ *kmsg.OffsetCommitResponse, err error) {
+		failed <- err
+	})
 	if err := <-failed; err != nil {
 		t.Fatal(err)
 	}

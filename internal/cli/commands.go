@@ -6,6 +6,7 @@ func Commands() []Command {
 		{Name: "produce", Summary: "publish the lines of standard input to a topic", Run: produce},
 		{Name: "consume", Summary: "print a topic's records", Run: consume},
 		{Name: "group", Summary: "list, describe or move consumer groups", Run: group},
+		{Name: "top", Summary: "show what nodes, topics and groups do, live", Run: top},
 		{Name: "kafka-broker-api-versions", Summary: "show which requests brokers serve", Run: brokerAPIVersions, KafkaName: true},
 		{Name: "kafka-cluster", Summary: "show a cluster's id and nodes, or forget a broker", Run: clusterTool, KafkaName: true},
 		{Name: "kafka-configs", Summary: "describe or alter configs and quotas", Run: configs, KafkaName: true},

@@ -102,3 +102,23 @@ func TestWriteSaysWhatFailed(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestParseReadsWhatWasWritten: every sample with its labels, escaped ones too.
+func TestParseReadsWhatWasWritten(t *testing.T) {
+	all, err := Parse(strings.NewReader(write(t, testRegistry(), Prometheus, t0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := all["kafka_server_brokertopicmetrics_bytesin_total"]
+	if len(in) != 2 || in[0].Value != 300 || in[0].Labels != nil || in[1].Value != 120 || in[1].Labels["topic"] != "a\"b\\c\nd" {
+		t.Errorf("%v", in)
+	}
+	if q := all["kafka_network_requestmetrics_totaltimems"]; len(q) != 6 || q[5].Labels["quantile"] != "0.999" || q[5].Labels["request"] != "Fetch" {
+		t.Errorf("%v", q)
+	}
+	for _, bad := range []string{"x", "x{", "x{a=b} 1", `x{a="b"} y`, `x{a="b} 1`} {
+		if _, err := Parse(strings.NewReader(bad + "\n")); err == nil {
+			t.Errorf("%q is taken for a sample", bad)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"strings"
+	"time"
 
 	"github.com/gregorhq/gregor/internal/brokerapi"
 	"github.com/gregorhq/gregor/internal/cleaner"
@@ -25,6 +26,8 @@ type Sources struct {
 	NodeID    int32
 	ClusterID string
 	Clock     clock.Clock
+	// Began is when the node was made and its counters were 0.
+	Began time.Time
 
 	Server   *server.Server
 	Logs     *log.Manager
@@ -60,7 +63,7 @@ type exporter struct {
 // New returns a registry with every family that there is. Families whose source is nil
 // emit nothing.
 func New(s Sources) *metrics.Registry {
-	x := &exporter{Sources: s, r: metrics.NewRegistry(s.Clock.Now())}
+	x := &exporter{Sources: s, r: metrics.NewRegistry(s.Began)}
 	x.init()
 	x.r.Before(x.read)
 	for _, add := range []func(){

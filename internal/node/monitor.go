@@ -3,11 +3,13 @@ package node
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/log"
 	"github.com/gregorhq/gregor/internal/log4j"
+	"github.com/gregorhq/gregor/internal/metrics"
 	"github.com/gregorhq/gregor/internal/monitor"
 )
 
@@ -22,9 +24,10 @@ func (n *Node) openMonitor(ctx context.Context) error {
 		return nil
 	}
 	logger := log4j.Named(n.log, "gregor.monitor.HttpServer", "")
+	sources := n.monitorSources() // most nodes are never asked: what they are shown by is made then
 	s, err := monitor.Listen(ctx, monitor.Config{
 		Net: n.deps.Net, Addr: cfg.GregorHTTPListener, Clock: n.deps.Clock, Log: logger,
-		Registry: monitor.New(n.monitorSources()), Health: n.health, Pprof: cfg.GregorHTTPPprofEnable,
+		Registry: sync.OnceValue(func() *metrics.Registry { return monitor.New(sources) }), Health: n.health, Pprof: cfg.GregorHTTPPprofEnable,
 	})
 	if _, given := cfg.Given(httpListener); err != nil && !given {
 		logger.Warn("metrics and health are not served, the default address is not free", httpListener, cfg.GregorHTTPListener, "error", err)
@@ -37,7 +40,7 @@ func (n *Node) openMonitor(ctx context.Context) error {
 // monitorSources is what metrics are read from.
 func (n *Node) monitorSources() monitor.Sources {
 	s := monitor.Sources{
-		NodeID: int32(n.static.NodeID), ClusterID: n.ClusterID(), Clock: n.deps.Clock,
+		NodeID: int32(n.static.NodeID), ClusterID: n.ClusterID(), Clock: n.deps.Clock, Began: n.deps.Clock.Now(),
 		Server: n.server, Logs: n.logs, Image: n.loader.Current, Raft: &n.raftTraffic, Snapshot: n.snapshots.Stats,
 		Quorum:     n.quorumStats,
 		JVMAliases: n.static.GregorMetricsJVMAliasesEnable,
