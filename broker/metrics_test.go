@@ -428,17 +428,23 @@ func TestDashboardsOfAClusterAddUp(t *testing.T) {
 		}
 	}
 
-	// Two brokers die, one at a time: the survivors' figures say so.
+	// A broker dies: the survivors' figures say so.
 	c.Kill(3)
 	rest := []*broker.Broker{c.Broker(1), c.Broker(2)}
 	for {
-		under, fenced := 0., 0.
+		under, fenced, elections, unclean, silent := 0., 0., 0., 0., 0.
 		for _, b := range rest {
 			s := scrape(t, ctx, b, "")
 			under += s.sum("kafka_server_replicamanager_underreplicatedpartitions")
 			fenced = max(fenced, s.sum("kafka_controller_kafkacontroller_fencedbrokercount"))
+			elections = max(elections, s.sum("kafka_controller_controllerstats_leaderelections_total"))
+			unclean = max(unclean, s.sum("kafka_controller_controllerstats_uncleanleaderelections_total"))
+			silent = max(silent, s.sum("kafka_controller_kafkacontroller_timedoutbrokerheartbeatcount"))
 		}
 		if under == 5 && fenced == 1 {
+			if elections < 1 || unclean != 0 || silent != 1 {
+				t.Errorf("%v elections, %v of them unclean, %v brokers fell silent", elections, unclean, silent)
+			}
 			break
 		}
 		select {
@@ -476,4 +482,57 @@ func TestHealth(t *testing.T) {
 	if status, _ := get(t, ctx, b, "/metrics?format=xml"); status != http.StatusBadRequest {
 		t.Errorf("an unknown format: status %d", status)
 	}
+}
+
+// TestNotReadyWithoutAController: a broker that cannot register lives, and says that it is
+// not ready and why; one that is registered stays ready when the controller dies.
+func TestNotReadyWithoutAController(t *testing.T) {
+	ctx := metricsContext(t)
+	c, err := broker.OpenCluster(broker.ClusterConfig{Nodes: 1, Controllers: 1, InProcess: true, Properties: map[string]string{"gregor.http.listener": "127.0.0.1:9404"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	if err := c.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if addr := c.Broker(2).HTTPAddr(); addr != "node2:9405" {
+		t.Errorf("the second node's address is %s", addr)
+	}
+	for id := 1; id <= 2; id++ {
+		if status, body := get(t, ctx, c.Broker(id), "/health/ready"); status != http.StatusOK {
+			t.Errorf("node %d: %d %s", id, status, body)
+		}
+	}
+	c.Kill(2)
+	if status, body := get(t, ctx, c.Broker(1), "/health/ready"); status != http.StatusOK {
+		t.Errorf("without a controller: %d %s", status, body)
+	}
+	// The broker is started again, with nobody to register with.
+	c.Kill(1)
+	starting, stop := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = c.Restart(starting, 1) // it does not come to anything
+	}()
+	client := &http.Client{Transport: &http.Transport{DialContext: c.Dial, DisableKeepAlives: true}}
+	for {
+		live, err1 := client.Get("http://node1:9404/health/live")
+		ready, err2 := client.Get("http://node1:9404/health/ready")
+		if err1 == nil && err2 == nil {
+			body, _ := io.ReadAll(ready.Body)
+			if live.StatusCode != http.StatusOK || ready.StatusCode != http.StatusServiceUnavailable || !strings.Contains(string(body), "STARTING") {
+				t.Errorf("live %d, ready %d %s", live.StatusCode, ready.StatusCode, body)
+			}
+			break
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("%v, %v", err1, err2)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	stop()
+	<-ended
 }
