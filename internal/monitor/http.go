@@ -1,13 +1,16 @@
 package monitor
 
 import (
-	"bufio"
+	"compress/gzip"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/http/pprof"
 	"strings"
 	"sync"
 	"time"
@@ -21,8 +24,10 @@ import (
 const (
 	maxConnections  = 64
 	maxHeaderBytes  = 8 << 10
-	requestTimeout  = 5 * time.Second
+	headerTimeout   = 5 * time.Second
+	requestTimeout  = 10 * time.Second
 	responseTimeout = time.Minute
+	idleTimeout     = time.Minute
 	// maxProfile bounds how long a profile may be recorded.
 	maxProfile = 5 * time.Minute
 )
@@ -33,35 +38,30 @@ type Config struct {
 	Addr  string
 	Clock clock.Clock
 	Log   *slog.Logger
-	// Registry is what /metrics shows, made when it is asked for; Health is what /health
-	// says.
+	// Registry is what /metrics shows, Health what /health says.
 	Registry func() *metrics.Registry
 	Health   func(ctx context.Context) Health
 	// Pprof serves profiles under /debug/pprof/.
 	Pprof bool
 }
 
-// Health is what a node says of itself. Empty lists of reasons say that all is well.
+// Health is what a node says of itself. An empty list of reasons says yes.
 type Health struct {
 	// Dead are the reasons for which the process ought to be restarted, NotReady those
 	// for which clients ought not to be sent to it now.
 	Dead, NotReady []string
 }
 
-// Server serves HTTP/1.1 as far as a scraper needs it: GET and HEAD, one request a
-// connection, which the end of the answer closes. Why not net/http: ADR 0009.
+// Server serves HTTP.
 type Server struct {
-	cfg   Config
-	ln    net.Listener
-	slots chan struct{}
-	ctx   context.Context // ends with Close
-	end   context.CancelFunc
+	cfg  Config
+	ln   net.Listener
+	http *http.Server
+	done chan struct{}
 
 	mu     sync.Mutex
-	begun  bool                  // guarded by mu
-	closed bool                  // guarded by mu
-	conns  map[net.Conn]struct{} // guarded by mu
-	wg     sync.WaitGroup        // grows under mu, not after closed
+	begun  bool // guarded by mu
+	closed bool // guarded by mu
 }
 
 // Listen binds the address. Nothing is served before Serve.
@@ -70,8 +70,11 @@ func Listen(ctx context.Context, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("binding the HTTP listener to %s: %w", cfg.Addr, err)
 	}
-	s := &Server{cfg: cfg, ln: ln, slots: make(chan struct{}, maxConnections), conns: map[net.Conn]struct{}{}}
-	s.ctx, s.end = context.WithCancel(context.Background())
+	s := &Server{cfg: cfg, ln: &limited{Listener: ln, slots: make(chan struct{}, maxConnections), closed: make(chan struct{})}, done: make(chan struct{})}
+	s.http = &http.Server{
+		Handler: s.handler(), MaxHeaderBytes: maxHeaderBytes, ReadHeaderTimeout: headerTimeout, ReadTimeout: requestTimeout,
+		WriteTimeout: responseTimeout, IdleTimeout: idleTimeout, ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
+	}
 	return s, nil
 }
 
@@ -86,165 +89,146 @@ func (s *Server) Serve() {
 		return
 	}
 	s.begun = true
-	s.wg.Add(1)
-	go s.accept()
+	go func() {
+		defer close(s.done)
+		if err := s.http.Serve(s.ln); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+			s.cfg.Log.Error("the HTTP listener has ended", "address", s.Addr(), "error", err)
+		}
+	}()
 }
 
 // Close ends everything at once; a scrape under way is cut off.
 func (s *Server) Close() {
 	s.mu.Lock()
+	begun := s.begun
 	s.closed = true
-	for c := range s.conns {
-		_ = c.Close() // whoever serves it notices
-	}
 	s.mu.Unlock()
-	s.end()
-	_ = s.ln.Close() // nothing depends on it any more
-	s.wg.Wait()
+	_ = s.http.Close() // nothing depends on what it closes
+	_ = s.ln.Close()
+	if begun {
+		<-s.done
+	}
 }
 
-// acceptPause is the pause after a connection could not be accepted.
-const acceptPause = 100 * time.Millisecond
+func (s *Server) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", s.index)
+	mux.HandleFunc("GET /metrics", s.metrics)
+	mux.HandleFunc("GET /health", s.health(func(h Health) []string { return append(h.Dead, h.NotReady...) }))
+	mux.HandleFunc("GET /health/live", s.health(func(h Health) []string { return h.Dead }))
+	mux.HandleFunc("GET /health/ready", s.health(func(h Health) []string { return append(h.Dead, h.NotReady...) }))
+	if s.cfg.Pprof {
+		for path, h := range map[string]http.HandlerFunc{
+			"": pprof.Index, "cmdline": pprof.Cmdline, "profile": pprof.Profile, "symbol": pprof.Symbol, "trace": pprof.Trace,
+		} {
+			mux.HandleFunc("GET /debug/pprof/"+path, s.profile(h))
+		}
+	}
+	return mux
+}
 
-// accept takes connections as long as there is a place for them; others wait in the
+// profile gives a profile the time that it takes.
+func (s *Server) profile(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		// A connection that has no deadlines is one that has nothing to extend.
+		_ = http.NewResponseController(w).SetWriteDeadline(s.cfg.Clock.Now().Add(maxProfile))
+		h(w, r)
+	}
+}
+
+func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	text := "/metrics              for Prometheus; ?format=jmx as the JMX exporter without rules\n" +
+		"/health/live          200 unless the process ought to be restarted\n" +
+		"/health/ready         200 if clients can be sent here\n"
+	if s.cfg.Pprof {
+		text += "/debug/pprof/         profiles\n"
+	}
+	_, _ = io.WriteString(w, text) // the peer is gone
+}
+
+// gzips keeps the writers' buffers between scrapes.
+var gzips = sync.Pool{New: func() any { return gzip.NewWriter(io.Discard) }}
+
+func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
+	format := metrics.Prometheus
+	switch f := r.URL.Query().Get("format"); f {
+	case "", "prometheus":
+	case "jmx":
+		format = metrics.JMX
+	default:
+		http.Error(w, "format can be prometheus or jmx", http.StatusBadRequest)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	var out io.Writer = w
+	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+		w.Header().Set("Content-Encoding", "gzip")
+		z := gzips.Get().(*gzip.Writer)
+		z.Reset(w)
+		defer gzips.Put(z)
+		defer func() { _ = z.Close() }() // the peer is gone
+		out = z
+	}
+	if err := s.cfg.Registry().Write(out, format, s.cfg.Clock.Now()); err != nil {
+		s.cfg.Log.Debug("a scrape was cut off", "peer", r.RemoteAddr, "error", err)
+	}
+}
+
+// health answers 200 or 503, with the reasons.
+func (s *Server) health(of func(Health) []string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		reasons := of(s.cfg.Health(r.Context()))
+		body := struct {
+			Status  string   `json:"status"`
+			Reasons []string `json:"reasons,omitempty"`
+		}{"UP", reasons}
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "no-store")
+		if len(reasons) > 0 {
+			body.Status = "DOWN"
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		_ = json.NewEncoder(w).Encode(body) // the peer is gone
+	}
+}
+
+// limited is a listener that holds a bounded number of connections; others wait in the
 // system's backlog.
-func (s *Server) accept() {
-	defer s.wg.Done()
-	for {
-		select {
-		case s.slots <- struct{}{}:
-		case <-s.ctx.Done():
-			return
-		}
-		c, err := s.ln.Accept()
-		if err != nil {
-			<-s.slots
-			if errors.Is(err, net.ErrClosed) || s.cfg.Clock.Sleep(s.ctx, acceptPause) != nil {
-				return
-			}
-			continue
-		}
-		s.mu.Lock()
-		if s.closed {
-			s.mu.Unlock()
-			_ = c.Close()
-			return
-		}
-		s.conns[c] = struct{}{}
-		s.wg.Add(1)
-		s.mu.Unlock()
-		go s.serve(c)
-	}
+type limited struct {
+	net.Listener
+	slots  chan struct{}
+	closed chan struct{}
+	once   sync.Once
 }
 
-// serve answers one request.
-func (s *Server) serve(c net.Conn) {
-	defer func() {
-		s.mu.Lock()
-		delete(s.conns, c)
-		s.mu.Unlock()
-		_ = c.Close()
-		<-s.slots
-		s.wg.Done()
-	}()
-	_ = c.SetDeadline(s.cfg.Clock.Now().Add(requestTimeout))
-	in := bufio.NewReaderSize(io.LimitReader(c, maxHeaderBytes), 1<<10)
-	req, err := readRequest(in)
+func (l *limited) Accept() (net.Conn, error) {
+	select {
+	case l.slots <- struct{}{}:
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+	c, err := l.Listener.Accept()
 	if err != nil {
-		return // it went away, or was too slow
+		<-l.slots
+		return nil, err
 	}
-	_ = c.SetDeadline(s.cfg.Clock.Now().Add(responseTimeout))
-	w := &answer{conn: c, out: bufio.NewWriterSize(c, 16<<10), head: req.method == "HEAD"}
-	s.route(w, req)
-	if err := w.out.Flush(); err != nil {
-		s.cfg.Log.Debug("an HTTP answer was cut off", "peer", c.RemoteAddr(), "path", req.path, "error", err)
-	}
+	return &slot{Conn: c, free: func() { <-l.slots }}, nil
 }
 
-// request is what is looked at of a request.
-type request struct {
-	method, path, query string
-	gzip                bool
-	// status is what is wrong with it, 0 for nothing.
-	status int
+func (l *limited) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return l.Listener.Close()
 }
 
-// readRequest reads a request line and headers. An error says that there is nobody to
-// answer.
-func readRequest(in *bufio.Reader) (request, error) {
-	var r request
-	line, err := in.ReadString('\n')
-	if err != nil {
-		return refused(r, line, err)
-	}
-	f := strings.Fields(line)
-	if len(f) != 3 || !strings.HasPrefix(f[2], "HTTP/1.") {
-		r.status = 400
-		return r, nil
-	}
-	r.method = f[0]
-	r.path, r.query, _ = strings.Cut(f[1], "?")
-	for {
-		line, err := in.ReadString('\n')
-		if err != nil {
-			return refused(r, line, err)
-		}
-		if line = strings.TrimSpace(line); line == "" {
-			return r, nil
-		}
-		name, value, _ := strings.Cut(line, ":")
-		if strings.EqualFold(name, "Accept-Encoding") {
-			r.gzip = strings.Contains(value, "gzip")
-		}
-	}
+// slot is a connection that gives its place back when it is closed.
+type slot struct {
+	net.Conn
+	once sync.Once
+	free func()
 }
 
-// refused tells a header that is too long from a peer that is gone: the first ends
-// where the limit is, not where a line does.
-func refused(r request, rest string, err error) (request, error) {
-	if err == io.EOF && rest != "" {
-		r.status = 431
-		return r, nil
-	}
-	return r, err
-}
-
-// param is the value of a query parameter.
-func (r *request) param(name string) string {
-	for _, p := range strings.Split(r.query, "&") {
-		if k, v, _ := strings.Cut(p, "="); k == name {
-			return v
-		}
-	}
-	return ""
-}
-
-// answer writes one answer, whose body ends with the connection.
-type answer struct {
-	conn net.Conn
-	out  *bufio.Writer
-	head bool
-}
-
-var statusTexts = map[int]string{
-	200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 431: "Request Header Fields Too Large", 503: "Service Unavailable",
-}
-
-// begin writes what stands before the body, and returns where that goes.
-func (w *answer) begin(status int, contentType string, headers ...string) io.Writer {
-	fmt.Fprintf(w.out, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nConnection: close\r\nX-Content-Type-Options: nosniff\r\n", status, statusTexts[status], contentType)
-	for _, h := range headers {
-		_, _ = w.out.WriteString(h + "\r\n") // what fails shows when all is flushed
-	}
-	_, _ = w.out.WriteString("\r\n")
-	if w.head {
-		return io.Discard
-	}
-	return w.out
-}
-
-const plain = "text/plain; charset=utf-8"
-
-func (w *answer) text(status int, text string) {
-	_, _ = io.WriteString(w.begin(status, plain), text) // what fails shows when all is flushed
+func (c *slot) Close() error {
+	defer c.once.Do(c.free)
+	return c.Conn.Close()
 }

@@ -82,7 +82,7 @@ func TestHTTPPaths(t *testing.T) {
 		{waiting, "GET", "/health", 503, "fenced"},
 		{waiting, "GET", "/debug/pprof/", 200, "goroutine"},
 		{waiting, "GET", "/debug/pprof/heap?debug=1", 200, "heap profile"},
-		{waiting, "GET", "/debug/pprof/profile?seconds=0.01", 200, ""},
+		{waiting, "GET", "/debug/pprof/profile?seconds=1", 200, ""},
 		{waiting, "GET", "/debug/pprof/none", 404, ""},
 		{healthy, "HEAD", "/metrics", 200, ""},
 		{dead, "GET", "/health/live", 503, "disk"},
@@ -129,7 +129,7 @@ func TestHTTPLimits(t *testing.T) {
 		idle = append(idle, c)
 	}
 	// All have their places once no other can be taken.
-	for len(s.slots) < maxConnections {
+	for len(s.ln.(*limited).slots) < maxConnections {
 		runtime.Gosched()
 	}
 	late, err := net.Dial("tcp", s.Addr())
