@@ -128,6 +128,22 @@ rested() {
 compacted() {
   tables fill "$1" && until_true 60 rested || { cat "$work/data/cleaner-offset-checkpoint"; return 1; }
 }
+# retired: what is compacted and deleted loses its oldest segments as well. What compaction
+# leaves is less than retention.bytes, which is lower here for a moment.
+retired() {
+  local before
+  before=$(firsts)
+  retention 1 && until_true 60 moved "$before" && retention 12000 && echo "= both begins at $(firsts | tr '\n' ' ')"
+}
+retention() {
+  "$bin" kafka-configs --bootstrap-server "$addr" --alter --entity-type topics --entity-name both --add-config "retention.bytes=$1" >/dev/null
+}
+firsts() {
+  local p
+  for p in 0 1; do ls "$work/data/both-$p" | grep -E '^[0-9]+\.log$' | head -n 1; done
+}
+# moved BEFORE: neither partition begins with the segment of before any more.
+moved() { ! firsts | grep -qxFf <(echo "$1"); }
 # internals: the coordinators' topics are compacted too, as far as the checkpoint says.
 internals() {
   awk '/^__consumer_offsets/ && $3 > 0 { o++ } /^__transaction_state/ && $3 > 0 { t++ }
@@ -222,6 +238,7 @@ turns() {
       done
     fi
     check "$begin first, round $round: $who compacts" compacted "$round"
+    [ "$round" = 3 ] || [ "$round" = 4 ] && check "$begin first, round $round: $who retires what is compacted" retired
     check "$begin first, round $round: Apache's tools see them" told
     hand_over || fail "$who stops cleanly"
     next=gregor
