@@ -137,8 +137,3 @@ func beanName(f fam) string {
 	}
 	return name
 }
-
-// load emits an atomic counter.
-func load(v interface{ Load() int64 }) func(*metrics.Emitter) {
-	return func(e *metrics.Emitter) { e.Int(v.Load()) }
-}
