@@ -129,12 +129,27 @@ func (r *topicRun) clean() {
 	}
 }
 
-// batches are those in the partition's files.
-func (r *topicRun) batches() (list [][]byte) {
-	for _, name := range r.names(".log") {
+// batches are those in the partition's files, looked at while no compaction puts one file
+// in the place of others: in between neither has its name.
+func (r *topicRun) batches() [][]byte {
+	for {
+		before := r.names(".log")
+		swaps := r.files(".log.swap")
+		list, whole := r.batchesOf(before)
+		if whole && swaps == 0 && r.files(".log.swap") == 0 && slices.Equal(before, r.names(".log")) {
+			return list
+		}
+	}
+}
+
+// batchesOf reads files; whole says that all of them were there.
+func (r *topicRun) batchesOf(names []string) (list [][]byte, whole bool) {
+	whole = true
+	for _, name := range names {
 		data, err := vfs.ReadFile(r.m.fsys, path.Join("/data", r.topic+"-0", name))
 		if err != nil {
-			continue // renamed meanwhile
+			whole = false // renamed meanwhile
+			continue
 		}
 		for len(data) >= 12 {
 			n := 12 + int(binary.BigEndian.Uint32(data[8:]))
@@ -145,7 +160,7 @@ func (r *topicRun) batches() (list [][]byte) {
 			data = data[n:]
 		}
 	}
-	return list
+	return list, whole
 }
 
 // last is the header of the last batch after one more record.
@@ -241,6 +256,13 @@ func releveled(key, codec, from, to string) topicCase {
 func (r *topicRun) deleted() {
 	for seen := r.start(); r.start() <= seen; {
 		r.put(2)
+	}
+	// The start is known before the files have gone.
+	for start, base := r.start(), int64(0); base < start; {
+		_, err := fmt.Sscanf(r.names(".log")[0], "%d.log", &base)
+		if err != nil {
+			r.t.Fatal(err)
+		}
 	}
 }
 
