@@ -147,8 +147,9 @@ func (cl *client) readAll(ctx context.Context, committed bool, epochs map[place]
 	adm := kadm.NewClient(kc)
 	ends, err := adm.ListEndOffsets(ctx, cl.topic)
 	for err = errors.Join(err, ends.Error()); err != nil; err = errors.Join(err, ends.Error()) {
-		// A leader that is new knows its high watermark only when followers have fetched.
-		if !errors.Is(err, kerr.OffsetNotAvailable) || ctx.Err() != nil {
+		// A leader that is new knows its high watermark only when followers have fetched, and
+		// leadership may just go to the preferred replica.
+		if !kerr.IsRetriable(err) || ctx.Err() != nil {
 			return nil, fmt.Errorf("listing the ends of %s: %w", cl.topic, err)
 		}
 		time.Sleep(50 * time.Millisecond)
