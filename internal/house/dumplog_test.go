@@ -311,12 +311,12 @@ func FuzzDumpLog(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, content []byte, suffix string) {
 		if strings.ContainsAny(suffix, "/\x00,") || len(content) > 1<<16 {
-			t.Skip("not the name of one file, or more bytes than make a difference")
+			return // not the name of one file, or more bytes than make a difference
 		}
 		mem := vfs.NewMem()
 		for name, b := range map[string][]byte{".log": raw, suffix: content} {
 			if err := vfs.WriteFileAtomic(mem, "/00000000000000000000"+name, b); err != nil {
-				t.Skip("no file can have this name: ", err)
+				return // no file can have this name
 			}
 		}
 		var out, errs bytes.Buffer

@@ -60,13 +60,3 @@ func TestSometimes(t *testing.T) {
 		t.Fatal("points are left after ResetPoints")
 	}
 }
-
-func TestCheckCostsNothingWhenOff(t *testing.T) {
-	if Enabled {
-		t.Skip("invariants are on")
-	}
-	offset := 5
-	if n := testing.AllocsPerRun(100, func() { Check(offset > 3, "offset %d", offset) }); n != 0 {
-		t.Fatalf("%v allocations", n)
-	}
-}

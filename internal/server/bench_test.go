@@ -1,16 +1,11 @@
 package server
 
 import (
-	"encoding/binary"
 	"fmt"
 	"io"
-	"net"
-	"runtime"
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/gregorhq/gregor/internal/invariant"
 )
 
 // cpuTime is the processor time that this process used.
@@ -78,91 +73,5 @@ func BenchmarkLargeRequests(b *testing.B) {
 		if _, err := io.ReadFull(c, in); err != nil {
 			b.Fatal(err)
 		}
-	}
-}
-
-// TestRequestsAllocateNothing: one round trip through reader, handler, queue and
-// writer, completed in stage 1 and by another goroutine.
-func TestRequestsAllocateNothing(t *testing.T) {
-	if raceEnabled || invariant.Enabled {
-		t.Skip("the race detector empties pools, and invariants allocate")
-	}
-	later := make(chan *Request, 10)
-	defer close(later)
-	go func() {
-		for r := range later {
-			echo(r)
-		}
-	}()
-	for name, h := range map[string]HandlerFunc{"stage 1": echo, "later": func(r *Request) { later <- r }} {
-		k := newKit(t, h, nil)
-		c := k.dial()
-		frame := request(testKey, 0, 1, []byte("ping"))
-		in := make([]byte, 12)
-		n := testing.AllocsPerRun(2000, func() {
-			c.raw(frame)
-			if _, err := io.ReadFull(c, in); err != nil || binary.BigEndian.Uint32(in) != 8 {
-				t.Fatal(err, in)
-			}
-		})
-		if n >= 1 {
-			t.Errorf("%s: %v allocations a request", name, n)
-		}
-	}
-}
-
-// TestIdleConnectionMemory opens connections that did a request and are idle: they
-// hold no buffer, and little else.
-func TestIdleConnectionMemory(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector takes memory of its own")
-	}
-	n := 10_000
-	var lim syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &lim); err != nil {
-		t.Fatal(err)
-	}
-	n = min(n, (int(lim.Cur)-100)/2) // both ends are in this process
-	k := newKit(t, echo, nil)
-	addr := k.s.listeners[0].BoundAddr().(*net.TCPAddr)
-	frame := request(testKey, 0, 1, []byte("hello"))
-	fds := make([]int, 0, n)
-	defer func() {
-		for _, fd := range fds {
-			_ = syscall.Close(fd)
-		}
-	}()
-	measure := func() uint64 {
-		runtime.GC()
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return m.HeapInuse + m.StackInuse
-	}
-	before := measure()
-	in := make([]byte, 64)
-	for range n { // plain descriptors, so that the clients' own memory does not count
-		fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		fds = append(fds, fd)
-		if err := syscall.Connect(fd, &syscall.SockaddrInet4{Port: addr.Port, Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := syscall.Write(fd, frame); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := syscall.Read(fd, in); err != nil {
-			t.Fatal(err)
-		}
-	}
-	each := (measure() - before) / uint64(n)
-	t.Logf("%d idle connections, %d bytes each", n, each)
-	if each > 6<<10 {
-		t.Errorf("an idle connection takes %d bytes", each)
-	}
-	if used := k.s.MemoryInUse(); used != 0 {
-		t.Errorf("%d bytes of the budget are taken", used)
 	}
 }

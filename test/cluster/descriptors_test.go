@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -16,11 +15,8 @@ import (
 // while strangers take every descriptor there is: it lives, connections that are there
 // go on, others are accepted once the strangers are gone, and no directory goes offline.
 func TestNoDescriptorsLeft(t *testing.T) {
-	if _, err := exec.LookPath("prlimit"); err != nil {
-		t.Skip("needs prlimit: ", err)
-	}
 	n := newNode(t, "log.flush.offset.checkpoint.interval.ms=200", "replica.high.watermark.checkpoint.interval.ms=200", "log.initial.task.delay.ms=1")
-	n.prefix = []string{"prlimit", "--nofile=160:160"}
+	n.prefix = []string{"sh", "-c", `ulimit -n 160 && exec "$@"`, "sh"}
 	n.start()
 	const parts = 150
 	createParts(t, n.addr, "many", parts, map[string]string{"flush.messages": "1"})

@@ -1,0 +1,28 @@
+//go:build gregor_invariants
+
+package bufpool
+
+import (
+	"testing"
+)
+
+// Only builds with invariants look for buffers that are used after their release.
+
+func TestReleaseTooOften(t *testing.T) {
+	b := Get(MaxPooled + 1)
+	whole := b.B
+	b.Release()
+	if whole[0] != poison || whole[MaxPooled] != poison {
+		t.Error("released memory keeps its content")
+	}
+	for name, misuse := range map[string]func(){"Release": b.Release, "Retain": b.Retain} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s of a released buffer did not panic", name)
+				}
+			}()
+			misuse()
+		}()
+	}
+}
