@@ -181,9 +181,8 @@ func (l *Log) endRecovery(state *producer.State) error {
 	l.trimEpochs()
 	state.SetEndOffset(next)
 	l.producers = state
-	// What the life before wrote without having synced it is only in memory: the names in
-	// the folder, a snapshot at the end.
-	l.dirDirty, l.snapshotDirty = true, true
+	// A snapshot at the end that the life before wrote may not be durable.
+	l.snapshotDirty = true
 	if !state.IsEmpty() {
 		if err := l.writeSnapshot(next); err != nil {
 			return l.ioError("writing a producer snapshot", err)

@@ -2,7 +2,6 @@ package replica
 
 import (
 	"sync/atomic"
-	"time"
 
 	"github.com/gregorhq/gregor/internal/batch"
 	"github.com/gregorhq/gregor/internal/kafka"
@@ -97,17 +96,4 @@ func (p *Partition) Status() Status {
 // from this broker as leader, to it as follower, and between its directories.
 func (m *Manager) ReplicationRates() (leader, follower, moves float64) {
 	return m.throttles.leader.rate(), m.throttles.follower.rate(), m.throttles.moves.rate()
-}
-
-// rate is the rate over the samples.
-func (r *meter) rate() float64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	now := r.clock.Now()
-	r.advance(now)
-	total := 0.0
-	for _, n := range r.samples {
-		total += n
-	}
-	return total / max(r.sample, now.Sub(r.current)+time.Duration(r.filled-1)*r.sample).Seconds()
 }

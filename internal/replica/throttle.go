@@ -82,6 +82,17 @@ func (r *meter) record(n int) {
 	r.samples[(r.next+len(r.samples)-1)%len(r.samples)] += float64(n)
 }
 
+// sum is what was counted in the samples, and the time that they span, one sample at least.
+// Caller holds mu.
+func (r *meter) sum() (total float64, span time.Duration) {
+	now := r.clock.Now()
+	r.advance(now)
+	for _, n := range r.samples {
+		total += n
+	}
+	return total, max(r.sample, now.Sub(r.current)+time.Duration(r.filled-1)*r.sample)
+}
+
 // excess is how long it takes until the rate is at its bound again, 0 while it is below.
 func (r *meter) excess() time.Duration {
 	bound := r.bound.Load()
@@ -90,18 +101,20 @@ func (r *meter) excess() time.Duration {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := r.clock.Now()
-	r.advance(now)
-	total := 0.0
-	for _, n := range r.samples {
-		total += n
-	}
-	elapsed := max(r.sample, now.Sub(r.current)+time.Duration(r.filled-1)*r.sample)
+	total, elapsed := r.sum()
 	need := total / max(float64(bound), 1) // seconds in which the total is allowed
 	if need <= elapsed.Seconds() {
 		return 0
 	}
 	return min(time.Duration((need-elapsed.Seconds())*float64(time.Second)), time.Duration(len(r.samples))*r.sample) + time.Millisecond
+}
+
+// rate is the bytes a second over the samples.
+func (r *meter) rate() float64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	total, span := r.sum()
+	return total / span.Seconds()
 }
 
 // throttledReplicas is a parsed *.replication.throttled.replicas.
