@@ -315,14 +315,13 @@ func TestThrottledReplicaKeepsToItsRate(t *testing.T) {
 				}
 				_ = c.nodes[2].logs.Close(1)
 				c.nodes[2].fs = newDisk(t)
-				c.nodes[2].start()
-				for _, n := range c.nodes {
-					rate := int64(10_000)
-					cfg := *n.m.config
-					cfg.LeaderReplicationThrottledRate, cfg.FollowerReplicationThrottledRate = rate, rate
-					n.m.Reconfigure(&cfg)
-				}
+				cfg := *c.nodes[1].m.config
+				cfg.LeaderReplicationThrottledRate, cfg.FollowerReplicationThrottledRate = 10_000, 10_000
+				c.nodes[1].m.Reconfigure(&cfg)
+				// It fetches as soon as it runs, so it begins with the rates.
+				c.props["leader.replication.throttled.rate"], c.props["follower.replication.throttled.rate"] = "10000", "10000"
 				begin := time.Now()
+				c.nodes[2].start()
 				c.mu.Lock()
 				c.catchUp()
 				c.mu.Unlock()
