@@ -112,7 +112,9 @@ func lessPartition(a, b kafka.TopicPartition) bool {
 	return a.Partition < b.Partition
 }
 
-// readOffsets reads an offset checkpoint; a file that does not exist is empty.
+// readOffsets reads an offset checkpoint; a file that does not exist has no entries. Nor
+// has an empty one, which Apache Kafka makes at its first start, but whose content a disk
+// may as well have lost: it is an error.
 func readOffsets(fsys vfs.FS, name string) (map[kafka.TopicPartition]int64, error) {
 	data, err := vfs.ReadFile(fsys, name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -120,6 +122,9 @@ func readOffsets(fsys vfs.FS, name string) (map[kafka.TopicPartition]int64, erro
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", name, err)
+	}
+	if len(data) == 0 {
+		return nil, fmt.Errorf("checkpoint %s: the file is empty", name)
 	}
 	m, err := parseOffsets(data)
 	if err != nil {

@@ -134,6 +134,8 @@ func (c *chain) live(i int, how inject.How, n int, early bool, steps int) bool {
 
 var verified = regexp.MustCompile(`(?m)^verified (\d+) records`)
 var gap = regexp.MustCompile(`(?m)^gap (\S+)$`)
+var beganElsewhere = regexp.MustCompile(`^\{\S+ \d+\} begins at (\d+), had begun at (\d+), asked for \d+$`)
+var toldOfStarts = regexp.MustCompile(`(?m)level=WARN msg="unusable checkpoint".* file=log-start-offset-checkpoint `)
 var missing = regexp.MustCompile(`(?m)^missing \{\S+ \d+\}: \[([\d ]*)\]`)
 
 // judge decides what the end of a life says about it and about the points before it.
@@ -159,9 +161,9 @@ func (c *chain) judge(p point, hit bool, r inject.Result, stdout, stderr string)
 	case errors.Is(r.Exit, os.ErrDeadlineExceeded):
 		return complain("it does not end")
 	case killed && r.Exit != nil && code == -1:
-	case offline && !c.offline:
-		c.settle("a directory was offline at the start: not judged")
-		return true
+	case offline && !c.offline && code == exitWrong:
+		// It compares before it writes, so that the next life can judge both.
+		c.note("a directory was offline at the start: left to the next life")
 	case code == exitFoul:
 		return complain("it has what nobody wrote")
 	case code == exitWrong && (c.loose || hit && p.how == inject.Lost):
@@ -172,6 +174,9 @@ func (c *chain) judge(p point, hit bool, r inject.Result, stdout, stderr string)
 		return true
 	case code == exitWrong && hit && p.early && strings.Contains(p.call.Path, "checkpoint"):
 		c.settle("a checkpoint could not be read at the start: not judged")
+		return true
+	case code == exitWrong && c.lied && trimsForgotten(stderr):
+		c.settle("lost write of log-start-offset-checkpoint: told at the start, deleted records are back")
 		return true
 	case code == exitWrong:
 		return complain("it differs from the ledger")
@@ -184,6 +189,27 @@ func (c *chain) judge(p point, hit bool, r inject.Result, stdout, stderr string)
 	}
 	if hit {
 		c.add(p)
+	}
+	return true
+}
+
+// trimsForgotten tells whether all that differs is that logs begin earlier than they had,
+// and the log says that the checkpoint of that could not be used.
+func trimsForgotten(stderr string) bool {
+	_, differing, ok := strings.Cut(strings.TrimSpace(stderr), "life: the broker differs from the ledger:\n")
+	if !ok || !toldOfStarts.MatchString(stderr) {
+		return false
+	}
+	for l := range strings.Lines(differing) {
+		m := beganElsewhere.FindStringSubmatch(strings.TrimSpace(l))
+		if m == nil {
+			return false
+		}
+		now, _ := strconv.ParseInt(m[1], 10, 64)
+		before, _ := strconv.ParseInt(m[2], 10, 64)
+		if now >= before {
+			return false
+		}
 	}
 	return true
 }

@@ -23,9 +23,11 @@
 // counted; and nothing else. Or the next start or a reader is told of it. In partitions of
 // transactions, of coordinators and of metadata a file decides on other logs as well;
 // there it is only asked that nothing is read that was not written, and that the process
-// does not break down. A lost write of any other file loses nothing, or is told of.
+// does not break down. A lost write of any other file loses nothing, or is told of: records that were
+// deleted may be back when the log says that it cannot use the checkpoint of log starts.
 //
-// Two kinds of lives are not judged, as what they cannot read is not gone: those that
-// begin with a directory offline, by their own fault, unless -offline is given, and
-// those that, as Apache Kafka does, take a checkpoint that cannot be read for none.
+// A life that begins with a directory offline, by its own fault, cannot read what is in it;
+// it compares before it writes, and what it finds is left to the next life to judge, unless
+// -offline is given. A life that, as Apache Kafka does, takes a checkpoint that it cannot
+// read for none is not judged.
 package main
