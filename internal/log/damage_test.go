@@ -145,6 +145,46 @@ func TestEveryFlippedByteOfTheLastSegment(t *testing.T) {
 	}
 }
 
+// TestAppendsFollowWhatIsLeftAfterADamagedCleanStop loses the end of the last segment, from
+// each batch on, although the stop was clean, as a disk does that forgot a write. What is
+// appended then has to be where the file ends: behind a hole the next recovery would not
+// find it.
+func TestAppendsFollowWhatIsLeftAfterADamagedCleanStop(t *testing.T) {
+	mem, segmentBytes, want := damageRig(t, true)
+	name := path.Join(testDir, testTP.String(), offsetName(lastBase(t, mem))+suffixLog)
+	data, err := vfs.ReadFile(mem, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range mustInfos(t, data) {
+		m := mem.Crash(nil, vfs.ProcessKill)
+		for at := b.Pos; at < len(data); at++ {
+			overwrite(t, m, name, int64(at), 0)
+		}
+		r := newRig(t, m)
+		r.cfg.SegmentBytes, r.cfg.IndexIntervalBytes = segmentBytes, 150
+		l := r.open().log()
+		added := r.mustAppend(l, 1_700_000_000_000, "added")
+		if added.FirstOffset != b.BaseOffset {
+			t.Fatalf("the first record has offset %d, what was lost began at %d", added.FirstOffset, b.BaseOffset)
+		}
+		whole := append(want[:b.BaseOffset:b.BaseOffset], record{added.FirstOffset, 1_700_000_000_000, "added"})
+		prefixOf(t, "at once", l, whole)
+		if err := l.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		l = r.reopen().log()
+		prefixOf(t, "after a kill", l, whole)
+		if l.LogEndOffset() != added.FirstOffset+1 {
+			t.Fatalf("after a kill the log ends at %d, what was added lies at %d", l.LogEndOffset(), added.FirstOffset)
+		}
+		r.close()
+		r.open()
+		prefixOf(t, "after a clean stop", r.log(), whole)
+		r.m.Abort()
+	}
+}
+
 func overwrite(t *testing.T, fsys vfs.FS, name string, at int64, b byte) {
 	t.Helper()
 	f, err := fsys.OpenFile(name, openExisting, 0o644)

@@ -190,8 +190,8 @@ func (l *Log) load() error {
 	v := l.view.Load()
 	act := v.active()
 	hint, size := act.end()
-	next, err := l.findEnd(act, size)
-	if err != nil {
+	next, recovered, err := l.findEnd(act, size)
+	if err != nil || recovered {
 		return err
 	}
 	if hint != next && size > 0 {
@@ -277,24 +277,26 @@ func (l *Log) readyTimes(s *segment) error {
 
 // findEnd returns the offset at which a segment of size bytes ends, walking the
 // headers from the last index entry on. Bytes that are not a batch there mean that
-// the clean shutdown marker told wrong: the segment is recovered.
-func (l *Log) findEnd(s *segment, size int64) (int64, error) {
+// the clean shutdown marker told wrong: the log is recovered from that segment on, and
+// then it is loaded, and its file may be shorter than size.
+func (l *Log) findEnd(s *segment, size int64) (next int64, recovered bool, err error) {
 	if size == 0 {
-		return s.base, nil
+		return s.base, false, nil
 	}
 	if err := l.readyIndexLocked(s); errors.Is(err, errIndexDamaged) {
-		return l.recoverTail(s)
+		return 0, true, l.recoverTail(s)
 	} else if err != nil {
-		return 0, l.ioError("reading an offset index", err)
+		return 0, false, l.ioError("reading an offset index", err)
 	}
 	f, err := l.openLog(s)
 	if err != nil {
-		return 0, l.ioError("opening the active segment", err)
+		return 0, false, l.ioError("opening the active segment", err)
 	}
 	defer f.unpin()
 	h := newHeaders(f, size)
 	defer h.close()
-	next, pos := s.base, int64(uint32(s.index.last))
+	pos := int64(uint32(s.index.last))
+	next = s.base
 	for first := true; pos < size; first = false {
 		info, err := h.at(pos)
 		if err == nil && first && s.index.last != 0 && info.LastOffset != s.base+int64(s.index.last>>32) {
@@ -305,22 +307,21 @@ func (l *Log) findEnd(s *segment, size int64) (int64, error) {
 		}
 		if err != nil {
 			if !damagedBytes(err) {
-				return 0, l.ioError("reading the active segment", err)
+				return 0, false, l.ioError("reading the active segment", err)
 			}
 			l.env.logger.Warn("the active segment does not end as after a clean stop", "partition", l.tp.String(), "position", pos, "error", err)
-			return l.recoverTail(s)
+			return 0, true, l.recoverTail(s)
 		}
 		next, pos = info.LastOffset+1, pos+int64(info.Size)
 	}
-	return next, nil
+	return next, false, nil
 }
 
-// recoverTail checks the active segment batch by batch and returns its end.
-func (l *Log) recoverTail(s *segment) (int64, error) {
-	if err := l.recover(s.base); err != nil {
-		return 0, err
-	}
-	return l.LogEndOffset(), nil
+// recoverTail checks the active segment batch by batch. The checkpoint may have a
+// recovery point above what is left of it.
+func (l *Log) recoverTail(s *segment) error {
+	l.dir.rpDirty.Store(true)
+	return l.recover(s.base)
 }
 
 // restartAt begins the log again at offset because its files end below the log

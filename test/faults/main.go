@@ -57,6 +57,9 @@ func run(points int, kinds []string, workers int, dir string, seed uint64, limit
 	t.offline = offline
 	began := time.Now()
 	t.until = began.Add(limit)
+	stop := make(chan struct{})
+	defer close(stop)
+	go t.progress(stop)
 	var wg sync.WaitGroup
 	for w := range workers {
 		wg.Add(1)
@@ -222,6 +225,29 @@ func (t *tally) table() string {
 		fmt.Fprintf(&out, "%s: %d\n", what, t.ends[what])
 	}
 	return out.String()
+}
+
+// progressEvery is how often a long run says how far it is.
+const progressEvery = 30 * time.Second
+
+// progress tells of points proved until stop is closed.
+func (t *tally) progress(stop <-chan struct{}) {
+	tick := time.NewTicker(progressEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-tick.C:
+		}
+		t.mu.Lock()
+		n := 0
+		for _, p := range t.proved {
+			n += p
+		}
+		fmt.Fprintf(os.Stderr, "%d of %d points proved, %d failures\n", n, t.wanted*len(t.kinds), len(t.failures))
+		t.mu.Unlock()
+	}
 }
 
 func (t *tally) summary(took time.Duration) string {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -99,7 +100,7 @@ func (lf *life) readAll(ctx context.Context) (ledger.Seen, error) {
 func (lf *life) readLog(ctx context.Context, log ledger.Log, isolation int8) (start int64, out []ledger.Value, err error) {
 	start, next := int64(-1), int64(0)
 	for tries := 0; ; tries++ {
-		p, err := lf.fetch(ctx, log, next, isolation)
+		p, err := lf.fetchSettled(ctx, log, next, isolation)
 		switch {
 		case errors.Is(err, kerr.OffsetOutOfRange) && tries == 0:
 			if next, err = lf.earliest(ctx, log); err != nil {
@@ -130,6 +131,20 @@ func (lf *life) readLog(ctx context.Context, log ledger.Log, isolation int8) (st
 		if next == before {
 			return 0, nil, fmt.Errorf("nothing is read at %d of %d", next, end)
 		}
+	}
+}
+
+// fetchSettled waits, as clients do, for a leader that is being elected: a partition of a
+// directory that was offline has none until the controller heard that it is back.
+func (lf *life) fetchSettled(ctx context.Context, log ledger.Log, offset int64, isolation int8) (*kmsg.FetchResponseTopicPartition, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*callLimit)
+	defer cancel()
+	for {
+		p, err := lf.fetch(ctx, log, offset, isolation)
+		if err == nil || ctx.Err() != nil || !isYoung(err) {
+			return p, err
+		}
+		time.Sleep(2 * time.Millisecond)
 	}
 }
 
