@@ -6,7 +6,8 @@
 # tools must print of the next server what they printed of the last one, and the same
 # groups and transactional ids go on. Each server compacts what it and the other one
 # wrote, the topics of the coordinators among it; a compacted topic is compared with a
-# model by a Java consumer and by Apache's kafka-dump-log. Meanwhile an idempotent
+# model by a Java consumer and by Apache's kafka-dump-log, and in the end gregor's kafka-dump-log
+# has to print of every file what Apache's prints. Meanwhile an idempotent
 # producer and two groups stay connected through all changes. At the end each server
 # takes over between a transaction's decision and its markers. It installs Apache Kafka by its Maven
 # coordinates, binds to loopback, prints a line a check and one summary line, and ends
@@ -167,6 +168,40 @@ dumped() {
   echo "= $(wc -l <"$work/model.state") keys in $(echo "$files" | wc -l) files"
 }
 
+# alike: gregor's kafka-dump-log prints of every file, with every decoder, what Apache's
+# prints. Only the order of files in the lists of faults at the end is not compared.
+alike() {
+  local mode of names path lines=0 n=0
+  while read -r mode of names path; do
+    local files flags=()
+    [ "$mode" = - ] || flags=(${mode//,/ })
+    files=$(find "$work/data" -name "$names" -path "$path" -size +0 | { if [ "$of" = users ]; then grep -v /__; else grep /__; fi; } | LC_ALL=C sort | paste -sd,)
+    java_tool $cli.DumpLogSegments --files "$files" "${flags[@]}" >"$work/theirs" 2>&1 || return 1
+    "$bin" kafka-dump-log --files "$files" "${flags[@]}" >"$work/ours" 2>&1 || return 1
+    diff <(LC_ALL=C sort "$work/theirs") <(LC_ALL=C sort "$work/ours") || { echo "with $mode"; return 1; }
+    n=$((n + 1)) lines=$((lines + $(wc -l <"$work/theirs")))
+  done <<'END'
+- users *.log *
+--deep-iteration users *.log *
+--print-data-log users *.log *
+--print-data-log,--skip-record-metadata users *.log *
+--max-bytes,300 users *.log *
+--offsets-decoder own *.log *__consumer_offsets*
+--transaction-log-decoder own *.log *__transaction_state*
+--cluster-metadata-decoder own *.log *__cluster_metadata*
+--cluster-metadata-decoder own *.checkpoint *__cluster_metadata*
+- users *.index *
+--verify-index-only users *.index *
+--index-sanity-check users *.index *
+- users *.timeindex *
+--verify-index-only users *.timeindex *
+--index-sanity-check users *.timeindex *
+- users *.txnindex *
+- users *.snapshot *
+END
+  echo "= $n ways, $lines lines"
+}
+
 # sound: no server complained of what the one before it left, while all stops were clean.
 sound() {
   ! grep -E 'Corrupt|corrupted|Error (while )?(loading|recovering)|Non-monotonic|cutting off|unusable|is damaged|read again from|beyond the end of the recovered|goes offline|uncleanable|Error due to|Failed to (clean|load)' "$work/nodes.log" || return 1
@@ -264,6 +299,7 @@ turns() {
   check "$begin first: a classic group that stayed through $rounds changes" "$cache/ledger" members -repeats 1000 "$work/live.sent" "$work"/live.classic.?
   check "$begin first: a consumer group that stayed through $rounds changes" "$cache/ledger" members -repeats 1000 "$work/live.sent" "$work"/live.consumer.?
   stop
+  check "$begin first: kafka-dump-log prints what Apache's prints" alike
 }
 
 need_kafka
