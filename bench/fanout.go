@@ -138,7 +138,7 @@ func row5a(ctx context.Context, b *bench, r row) error {
 
 func row5b(ctx context.Context, b *bench, r row) error {
 	got, err := b.interleave(ctx, b.has(gregor, kafka), func(kind string) (map[string]float64, error) {
-		return b.tail(ctx, kind, latencySpec{rate: 2000, recordBytes: 1000, readers: fanoutReaders, warm: 2 * time.Second, run: b.seconds(8)})
+		return b.tail(ctx, r, r.workload, kind, latencySpec{rate: 2000, recordBytes: 1000, readers: fanoutReaders, warm: 2 * time.Second, run: b.seconds(8)})
 	})
 	if err != nil {
 		return err

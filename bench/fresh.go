@@ -56,6 +56,15 @@ func row8(ctx context.Context, b *bench, r row) error {
 				return 0, fmt.Errorf("connection %d: %w", i, err)
 			}
 			defer c.Close()
+			if (i+1)%1000 != 0 {
+				continue
+			}
+			time.Sleep(200 * time.Millisecond) // what is measured is the idle state itself
+			v, err := rss(s)
+			if err != nil {
+				return 0, err
+			}
+			b.noteGrowth(r, "connections", "RSS MB", s.kind, float64(i+1), v)
 		}
 		time.Sleep(2 * time.Second)
 		return rss(s)
@@ -70,6 +79,12 @@ func row8(ctx context.Context, b *bench, r row) error {
 			if err := s.newTopic(ctx, fmt.Sprintf("many-%d", i), 1000, nil); err != nil {
 				return 0, err
 			}
+			time.Sleep(time.Second)
+			v, err := rss(s)
+			if err != nil {
+				return 0, err
+			}
+			b.noteGrowth(r, "partitions", "RSS MB", s.kind, float64(1000*(i+1)), v)
 		}
 		time.Sleep(5 * time.Second)
 		return rss(s)

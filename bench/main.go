@@ -16,6 +16,7 @@ import (
 // bench is one run: the programs, how often each pair is measured, what came out.
 type bench struct {
 	where
+	album
 	pairs   int
 	kinds   []string
 	running map[string]*cluster // by kind, all of one setup
@@ -32,7 +33,7 @@ type bench struct {
 func main() {
 	b := &bench{running: map[string]*cluster{}}
 	rows := flag.String("rows", "", "rows to run, by number, separated by commas; empty runs all")
-	out := flag.String("out", "bench/out", "folder for results.md and results.json")
+	out := flag.String("out", "bench/out", "folder for results.md, results.json and plots")
 	kinds := flag.String("servers", "gregor,floor,kafka", "which servers to measure")
 	flag.StringVar(&b.gregorBin, "gregor", "bin/gregor", "the gregor binary")
 	flag.StringVar(&b.floorBin, "floor", "bin/floor", "the floor binary")
@@ -59,7 +60,7 @@ func main() {
 	want := strings.FieldsFunc(*rows, func(r rune) bool { return r == ',' })
 	err := b.run(ctx, want)
 	fmt.Println(markdown(b.lines))
-	if werr := writeResults(*out, b.lines); werr != nil && err == nil {
+	if werr := errors.Join(writeResults(*out, b.lines), b.album.write(filepath.Join(*out, "plots"))); werr != nil && err == nil {
 		err = werr
 	}
 	if err != nil {

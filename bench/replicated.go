@@ -119,9 +119,9 @@ func row2b(ctx context.Context, b *bench, r row) error {
 	return nil
 }
 
-// tail runs a latency load on a topic of one partition and returns the percentiles
-// and the CPU that the nodes took.
-func (b *bench) tail(ctx context.Context, kind string, spec latencySpec) (map[string]float64, error) {
+// tail runs a latency load on a topic of one partition, adds it to the distribution of the
+// workload and returns the percentiles and the CPU that the nodes took.
+func (b *bench) tail(ctx context.Context, r row, workload, kind string, spec latencySpec) (map[string]float64, error) {
 	c, err := b.use(ctx, kind, triple)
 	if err != nil {
 		return nil, err
@@ -140,6 +140,7 @@ func (b *bench) tail(ctx context.Context, kind string, spec latencySpec) (map[st
 	if err != nil {
 		return nil, err
 	}
+	b.noteLatency(r, workload, kind, h)
 	return map[string]float64{
 		"p50 us": float64(h.quantile(0.5)), "p99 us": float64(h.quantile(0.99)), "p99.9 us": float64(h.quantile(0.999)),
 		"broker CPU us a record": cpu.Seconds() * 1e6 / (float64(spec.rate) * (spec.warm + spec.run).Seconds()),
@@ -148,13 +149,14 @@ func (b *bench) tail(ctx context.Context, kind string, spec latencySpec) (map[st
 
 func row6Replicated(ctx context.Context, b *bench, r row) error {
 	for _, rate := range []int{1000, 5000, 20000} {
+		workload := fmt.Sprintf("RF3, acks=all, %d records/s", rate)
 		got, err := b.interleave(ctx, b.has(gregor, kafka), func(kind string) (map[string]float64, error) {
-			return b.tail(ctx, kind, latencySpec{rate: rate, recordBytes: 1000, warm: 2 * time.Second, run: b.seconds(8)})
+			return b.tail(ctx, r, workload, kind, latencySpec{rate: rate, recordBytes: 1000, warm: 2 * time.Second, run: b.seconds(8)})
 		})
 		if err != nil {
 			return err
 		}
-		b.report(r, fmt.Sprintf("RF3, acks=all, %d records/s", rate), got, metric{"p50 us", true, 1.0 / 3}, metric{"p99 us", true, 1.0 / 6}, metric{"p99.9 us", true, 1.0 / 10}, metric{"broker CPU us a record", true, 0})
+		b.report(r, workload, got, metric{"p50 us", true, 1.0 / 3}, metric{"p99 us", true, 1.0 / 6}, metric{"p99.9 us", true, 1.0 / 10}, metric{"broker CPU us a record", true, 0})
 	}
 	return nil
 }
