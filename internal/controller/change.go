@@ -41,6 +41,8 @@ type change struct {
 	// moved is a broker whose replica has a new directory, or NoLeader.
 	moved   int32
 	movedTo kafka.UUID
+	// emptied says that the moved replica begins without its records.
+	emptied bool
 
 	isr, replicas, adding, removing []int32
 	elr                             []int32
@@ -190,10 +192,13 @@ func (c *change) writeELR(r *records.PartitionChangeRecord) {
 	}
 }
 
-// writeLastKnownLeader remembers the last leader while there is none.
+// writeLastKnownLeader remembers the last leader while there is none. One that has lost its
+// records is forgotten: leading again it would have the others drop theirs.
 func (c *change) writeLastKnownLeader(r *records.PartitionChangeRecord) {
 	switch {
 	case !c.d.elr:
+	case c.emptied && r.Leader < 0 && slices.Contains(c.old.LastKnownELR, c.moved):
+		r.LastKnownELR = []int32{}
 	case r.Leader == metadata.NoLeader && len(c.old.LastKnownELR) == 0:
 		r.LastKnownELR = []int32{c.old.Leader}
 	case r.Leader >= 0 && len(c.old.LastKnownELR) > 0:

@@ -91,7 +91,10 @@ func (d *decision) assignReplicasToDirs(req *kmsg.AssignReplicasToDirsRequest, r
 }
 
 // assignReplica puts one replica into a directory. In a directory that is offline
-// it cannot be in sync.
+// it cannot be in sync. Found in one that is online, after nobody knew where it is, it may
+// lead as after its broker came back. A replica whose old directory is gone begins without
+// its records: of several replicas another one may have them, so that it does not lead by
+// that; an only one does.
 func (d *decision) assignReplica(b *metadata.Broker, dir kafka.UUID, topic kafka.TopicID, index int32) error {
 	t := d.img.TopicByID(topic)
 	if t == nil {
@@ -106,9 +109,20 @@ func (d *decision) assignReplica(b *metadata.Broker, dir kafka.UUID, topic kafka
 	}
 	c := d.newChange(t, index, p)
 	c.moved, c.movedTo = b.ID, dir
-	if !b.HasOnlineDirectory(dir) {
+	old := p.Directory(b.ID)
+	found := old == metadata.DirLost || old == metadata.DirUnassigned || b.HasOnlineDirectory(old) || len(p.Replicas) == 1
+	here := b.HasOnlineDirectory(dir)
+	c.emptied = here && !found
+	if !here {
 		c.isr = slices.DeleteFunc(slices.Clone(p.ISR), func(id int32) bool { return id == b.ID })
-		c.alive = func(id int32) bool { return id != b.ID && d.canLead(p, id, d.active(id)) }
+	}
+	if !here || found {
+		c.alive = func(id int32) bool {
+			if id == b.ID {
+				return here && d.active(id)
+			}
+			return d.canLead(p, id, d.active(id))
+		}
 		if d.uncleanElection(t.Name) {
 			c.election = electUnclean
 		}
