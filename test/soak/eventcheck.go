@@ -53,6 +53,13 @@ func (e *eventPartition) revoked(member int) {
 	delete(e.position, member)
 }
 
+func (e *eventPartition) owns(member int) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	_, ok := e.position[member]
+	return ok
+}
+
 // committing says that a member is about to commit an offset.
 func (e *eventPartition) committing(offset int64) {
 	e.mu.Lock()

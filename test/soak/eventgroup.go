@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,9 +65,16 @@ func (m *member) read(ctx context.Context, dies bool) {
 		return
 	}
 	m.poll(ctx, cl)
+	if m.id > 0 {
+		fmt.Printf("member %d of the group %s with %d partitions\n", m.id, map[bool]string{true: "dies", false: "leaves"}[dies], m.owned())
+	}
 	if dies {
 		m.dead.Store(true)
 		m.line.cut()
+		now, cancel := context.WithCancel(context.Background())
+		cancel()
+		cl.AllowRebalance()
+		_ = cl.LeaveGroupContext(now) // it cannot; without this, Close tries for half a minute
 	}
 	cl.CloseAllowingRebalance()
 	m.forget(allParts(eventParts))
@@ -77,6 +85,16 @@ func allParts(n int32) (out []int32) {
 		out = append(out, p)
 	}
 	return out
+}
+
+// owned is how many partitions it has been given and not been asked to give back.
+func (m *member) owned() (n int) {
+	for _, p := range m.e.parts {
+		if p.owns(m.id) {
+			n++
+		}
+	}
+	return n
 }
 
 func (m *member) forget(parts []int32) {
@@ -96,6 +114,9 @@ func (m *member) poll(ctx context.Context, cl *kgo.Client) {
 				m.e.c.bad.add("events-%d: member %d: %v", p, m.id, err)
 			}
 		})
+		if m.id > 0 {
+			m.e.moved.Add(uint64(f.NumRecords()))
+		}
 		f.EachRecord(func(r *kgo.Record) {
 			if m.e.parts[r.Partition].take(m.id, r.Offset, r.Value) {
 				m.e.flows[r.Partition].read.Add(int64(len(r.Value)))

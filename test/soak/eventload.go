@@ -33,6 +33,7 @@ type events struct {
 	acked   atomic.Uint64
 	bytes   atomic.Uint64 // of acknowledged values
 	waited  atomic.Uint64 // times that nothing could be sent
+	moved   atomic.Uint64 // records that the member read that comes and goes
 	last    atomic.Int64  // when a record was acknowledged last, Unix nanoseconds
 	longest atomic.Int64  // between two of those
 }
