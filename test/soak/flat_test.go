@@ -1,0 +1,157 @@
+//go:build linux
+
+package main
+
+import (
+	"math"
+	"strings"
+	"testing"
+	"time"
+)
+
+// series makes two hours of samples, one every ten seconds, of processes that live so
+// long; 0 for one that lives all the time.
+func series(life time.Duration, value func(at, age time.Duration) float64) (out []sample) {
+	for at := time.Duration(0); at < 2*time.Hour; at += 10 * time.Second {
+		age, n := at, 0
+		if life > 0 {
+			age, n = at%life, int(at/life)
+		}
+		out = append(out, sample{at: at, age: age, life: n, value: value(at, age)})
+	}
+	return out
+}
+
+func TestFlat(t *testing.T) {
+	saw := func(at time.Duration) float64 { return 50 + 50*math.Mod(at.Seconds()/37, 1) }
+	tests := map[string]struct {
+		life                   time.Duration
+		value                  func(at, age time.Duration) float64
+		run, age, lives        bool // what must be flat
+		ageEnough, livesEnough bool
+	}{
+		"constant, no kills":         {0, func(_, _ time.Duration) float64 { return 100 }, true, true, true, false, true},
+		"sawtooth, kills":            {15 * time.Minute, func(at, _ time.Duration) float64 { return saw(at) }, true, true, true, true, true},
+		"shrinking":                  {0, func(at, _ time.Duration) float64 { return 1000 / (1 + at.Hours()) }, true, true, true, false, true},
+		"leak, no kills":             {0, func(at, _ time.Duration) float64 { return 100 + 100*at.Hours() }, false, true, false, false, true},
+		"leak in each life":          {15 * time.Minute, func(_, age time.Duration) float64 { return 100 + 10*age.Minutes() }, true, true, false, true, true},
+		"grows with what is written": {15 * time.Minute, func(at, _ time.Duration) float64 { return 100 + 60*at.Hours() }, false, false, true, true, true},
+		"young processes":            {15 * time.Minute, func(_, age time.Duration) float64 { return 100 * min(1, age.Minutes()/2) }, true, true, true, true, true},
+		"young processes grow over the run": {3 * time.Minute, func(at, age time.Duration) float64 {
+			if age < young {
+				return 100 + 100*at.Hours()
+			}
+			return 100
+		}, false, true, true, true, false},
+		"caches fill in the first minutes": {10 * time.Minute, func(_, age time.Duration) float64 {
+			if age < 4*time.Minute {
+				return 50
+			}
+			return 100
+		}, true, true, true, true, true},
+		"more after the first quarter": {0, func(at, _ time.Duration) float64 {
+			if at < 30*time.Minute {
+				return 10
+			}
+			return 100
+		}, true, true, true, false, true},
+		"more in the last quarter": {0, func(at, _ time.Duration) float64 {
+			if at < 90*time.Minute {
+				return 100
+			}
+			return 140
+		}, false, true, false, false, true},
+		"lives that are nearly long enough": {7 * time.Minute, func(_, age time.Duration) float64 { return age.Seconds() }, true, true, true, true, false},
+		"lives that are short":              {3 * time.Minute, func(_, age time.Duration) float64 { return age.Seconds() }, true, true, true, true, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := series(tt.life, tt.value)
+			for rule, x := range map[string]struct {
+				v            verdict
+				flat, enough bool
+			}{
+				"run":   {byRun("x", s, 2*time.Hour, 5), tt.run, true},
+				"age":   {byAge("x", s, 2*time.Hour, 5), tt.age, tt.ageEnough},
+				"lives": {byLives("x", s, 5), tt.lives, tt.livesEnough},
+			} {
+				if x.v.flat() != x.flat || x.v.enough != x.enough {
+					t.Errorf("%s: flat %v, enough %v: %+v", rule, x.v.flat(), x.v.enough, x.v)
+				}
+			}
+		})
+	}
+}
+
+func TestSlackAndGrowthAreTheLimit(t *testing.T) {
+	ten := func(v float64) (out []float64) {
+		for range 10 {
+			out = append(out, v)
+		}
+		return out
+	}
+	for _, tt := range []struct {
+		after float64
+		flat  bool
+	}{{100, true}, {130, true}, {130.1, false}, {1, true}} {
+		if v := judge("x", "run", ten(100), ten(tt.after), 10); v.flat() != tt.flat {
+			t.Errorf("%v after 100: flat %v", tt.after, v.flat())
+		}
+	}
+	if v := judge("x", "run", ten(100)[:fewSamples-1], ten(500), 10); v.enough {
+		t.Error("judged with few samples")
+	}
+}
+
+func TestMostLivesDecide(t *testing.T) {
+	for leaks, flat := range map[int]bool{3: true, 5: false} {
+		value := func(at, age time.Duration) float64 {
+			if n := int(at / (15 * time.Minute)); n < leaks {
+				return 100 + 10*age.Minutes()
+			}
+			return 100
+		}
+		if v := byLives("x", series(15*time.Minute, value), 5); !v.enough || v.flat() != flat || v.rule != "lives (median of 8)" {
+			t.Errorf("%d of 8 leak: %+v", leaks, v)
+		}
+	}
+}
+
+func TestQuantilesOfAHistogram(t *testing.T) {
+	var h histogram
+	for i := range 1000 {
+		h.add(time.Duration(i+1) * time.Millisecond)
+	}
+	w := h.take()
+	for q, want := range map[float64]time.Duration{0.5: 500 * time.Millisecond, 0.99: 990 * time.Millisecond} {
+		if got := w.quantile(q); got < want || got > want*11/10 {
+			t.Errorf("quantile %v is %v, want %v", q, got, want)
+		}
+	}
+	if h.take().count() != 0 {
+		t.Error("the window was not emptied")
+	}
+	h.add(0)
+	h.add(100 * time.Hour)
+	var sum tally
+	sum.merge(h.take())
+	if sum.count() != 2 || (&tally{}).quantile(0.5) != 0 {
+		t.Error("bounds")
+	}
+}
+
+func TestMetricsAreSummedOverLabels(t *testing.T) {
+	got, err := parseMetrics(strings.NewReader(`# TYPE go_goroutines gauge
+go_goroutines 17
+go_goroutines_other 3
+gregor_log_directory_refused_appends_total{logDirectory="/a b"} 2
+gregor_log_directory_refused_appends_total{logDirectory="/c"} 3
+process_resident_memory_bytes 1.5e+06
+`))
+	if err != nil || got["go_goroutines"] != 17 || got["gregor_log_directory_refused_appends_total"] != 5 || got["process_resident_memory_bytes"] != 1.5e6 || len(got) != 3 {
+		t.Errorf("%v, %v", got, err)
+	}
+	if _, err := parseMetrics(strings.NewReader("go_goroutines many\n")); err == nil {
+		t.Error("what is no number is taken")
+	}
+}
