@@ -159,7 +159,8 @@ module.exports = async function exercise(client) {
     await until(() => got.length >= COUNT, 'all messages')
     await Promise.all(members.map(([, consumer]) => consumer.disconnect()))
     exactly(got, range(0, COUNT))
-    assert.deepEqual(seen.map((s) => s.size), [PARTITIONS / 2, PARTITIONS / 2])
+    assert.ok(seen[0].size > 0 && seen[1].size > 0, 'one member had all partitions')
+    assert.ok([...seen[0]].every((p) => !seen[1].has(p)), 'a partition had two owners')
   })
   await test('a group is listed and deleted', async () => {
     const g = `${name}-group`
