@@ -65,9 +65,13 @@ async def topics():
         raise AssertionError("the topic was created twice")
     except TopicAlreadyExistsError:
         pass
-    found = (await admin.describe_topics([t]))[0]
-    equal([replicas] * PARTITIONS, [len(p["isr"]) for p in found["partitions"]])
-    assert t in await admin.list_topics()
+
+    async def described():
+        found = (await admin.describe_topics([t]))[0]
+        equal([replicas] * PARTITIONS, [len(p["isr"]) for p in found["partitions"]])
+        assert t in await admin.list_topics()
+
+    await eventually(described)
 
 
 async def codec(c):
@@ -92,6 +96,18 @@ async def group():
     async with consumer(t, group_id=t) as c:
         exactly(await poll(c, 100), range(COUNT, COUNT + 100))
         await c.commit()
+
+
+async def eventually(body, seconds=10):
+    """As exercise.eventually."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return await body()
+        except Exception:
+            if time.monotonic() > end:
+                raise
+            await asyncio.sleep(0.05)
 
 
 async def settle(cs, sizes):
@@ -192,16 +208,28 @@ async def configs():
     t = await topic("configs")
     for answer in await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, t, {"retention.ms": "123456"})]):
         equal(0, answer.resources[0][0])
-    found = (await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, t)]))[0].resources[0]
-    equal(["123456"], [c[1] for c in found[4] if c[0] == "retention.ms"])
+
+    async def altered():
+        found = (await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, t)]))[0].resources[0]
+        equal(["123456"], [c[1] for c in found[4] if c[0] == "retention.ms"])
+
+    await eventually(altered)
     await admin.create_partitions({t: NewPartitions(PARTITIONS + 2)})
-    equal(PARTITIONS + 2, len((await admin.describe_topics([t]))[0]["partitions"]))
+
+    async def grown():
+        equal(PARTITIONS + 2, len((await admin.describe_topics([t]))[0]["partitions"]))
+
+    await eventually(grown)
     equal(replicas, len((await admin.describe_cluster())["brokers"]))
 
 
 async def delete_topics():
     await admin.delete_topics([name + "-topics", name + "-configs"])
-    assert name + "-topics" not in await admin.list_topics()
+
+    async def gone():
+        assert name + "-topics" not in await admin.list_topics()
+
+    await eventually(gone)
 
 
 async def main():

@@ -8,7 +8,7 @@ from confluent_kafka import Consumer, ConsumerGroupState, KafkaException, Produc
 from confluent_kafka.admin import (AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic, OffsetSpec, ResourceType)
 from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, TopicCollection
 
-from exercise import CODECS, COUNT, PARTITIONS, Tests, equal, exactly, headers, key, number, until, value
+from exercise import CODECS, COUNT, PARTITIONS, Tests, equal, eventually, exactly, headers, key, number, until, value
 
 addr, name, replicas = sys.argv[1], sys.argv[2], int(sys.argv[3])
 admin = AdminClient({"bootstrap.servers": addr})
@@ -67,10 +67,13 @@ def topics():
         raise AssertionError("the topic was created twice")
     except KafkaException as e:
         equal("TOPIC_ALREADY_EXISTS", e.args[0].name())
-    found = admin.list_topics(timeout=60).topics[t]
-    equal(PARTITIONS, len(found.partitions))
-    description = admin.describe_topics(TopicCollection([t]))[t].result(60)
-    equal([replicas] * PARTITIONS, [len(p.isr) for p in description.partitions])
+
+    def described():
+        equal(PARTITIONS, len(admin.list_topics(timeout=60).topics[t].partitions))
+        description = admin.describe_topics(TopicCollection([t]))[t].result(60)
+        equal([replicas] * PARTITIONS, [len(p.isr) for p in description.partitions])
+
+    eventually(described)
 
 
 def codec(c):
@@ -225,10 +228,13 @@ def configs():
     t = topic("configs")
     r = ConfigResource(ResourceType.TOPIC, t, incremental_configs=[ConfigEntry("retention.ms", "123456", incremental_operation=AlterConfigOpType.SET)])
     done(admin.incremental_alter_configs([r]))
-    found = list(done(admin.describe_configs([ConfigResource(ResourceType.TOPIC, t)])).values())[0]
-    equal("123456", found["retention.ms"].value)
+
+    def retention():
+        return list(done(admin.describe_configs([ConfigResource(ResourceType.TOPIC, t)])).values())[0]["retention.ms"].value
+
+    eventually(lambda: equal("123456", retention()))
     done(admin.create_partitions([NewPartitions(t, PARTITIONS + 2)]))
-    equal(PARTITIONS + 2, len(admin.describe_topics(TopicCollection([t]))[t].result(60).partitions))
+    eventually(lambda: equal(PARTITIONS + 2, len(admin.describe_topics(TopicCollection([t]))[t].result(60).partitions)))
     equal(replicas, len(admin.describe_cluster().result(60).nodes))
 
 

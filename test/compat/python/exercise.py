@@ -51,6 +51,19 @@ def until(condition, what, seconds=60):
         time.sleep(0.1)
 
 
+def eventually(body, seconds=10):
+    """Asks again for a while: what one node has been told by the controller, another one
+    may learn a moment later, with Apache Kafka's nodes too."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return body()
+        except Exception:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+
+
 class Tests:
     """Tests counts and prints what each test came to; done ends the program."""
 

@@ -8,7 +8,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, OffsetAndMetad
 from kafka.admin import ConfigResource, NewTopic, OffsetSpec
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
-from exercise import CODECS, COUNT, PARTITIONS, Tests, equal, exactly, headers, key, number, until, value
+from exercise import CODECS, COUNT, PARTITIONS, Tests, equal, eventually, exactly, headers, key, number, until, value
 
 addr, name, replicas = sys.argv[1], sys.argv[2], int(sys.argv[3])
 servers = addr.split(",")
@@ -66,9 +66,8 @@ def topics():
         raise AssertionError("the topic was created twice")
     except TopicAlreadyExistsError:
         pass
-    found = admin.describe_topics([t])[0]
-    equal([replicas] * PARTITIONS, [len(p["isr_nodes"]) for p in found["partitions"]])
-    assert t in admin.list_topics()
+    eventually(lambda: equal([replicas] * PARTITIONS, [len(p["isr_nodes"]) for p in admin.describe_topics([t])[0]["partitions"]]))
+    until(lambda: t in admin.list_topics(), "the topic is listed")
 
 
 def codec(c):
@@ -218,11 +217,10 @@ def list_offsets():
 
 def configs():
     t = topic("configs")
-    admin.alter_configs([ConfigResource("topic", t, {"retention.ms": "123456"})])
-    found = admin.describe_configs([ConfigResource("topic", t)])["topic"][t]
-    equal("123456", found["retention.ms"]["value"])
+    eventually(lambda: admin.alter_configs([ConfigResource("topic", t, {"retention.ms": "123456"})]))
+    eventually(lambda: equal("123456", admin.describe_configs([ConfigResource("topic", t)])["topic"][t]["retention.ms"]["value"]))
     admin.create_partitions({t: PARTITIONS + 2})
-    equal(PARTITIONS + 2, len(admin.describe_topics([t])[0]["partitions"]))
+    eventually(lambda: equal(PARTITIONS + 2, len(admin.describe_topics([t])[0]["partitions"])))
     equal(replicas, len(admin.describe_cluster()["brokers"]))
 
 

@@ -128,6 +128,16 @@ func Until(what string, condition func() (bool, error)) error {
 	}
 }
 
+// Eventually asks again for a while: what one node has been told by the controller,
+// another one may learn a moment later, with Apache Kafka's nodes too.
+func Eventually(body func() error) error {
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if err := body(); err == nil || time.Now().After(end) {
+			return err
+		}
+	}
+}
+
 // Args gives the program's arguments: ADDR NAME REPLICAS.
 func Args() (addrs []string, name string, replicas int) {
 	if len(os.Args) != 4 {

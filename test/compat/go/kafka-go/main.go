@@ -236,17 +236,19 @@ func configs() error {
 	if err != nil {
 		return err
 	}
-	res, err := client.DescribeConfigs(ctx, &kafka.DescribeConfigsRequest{Resources: []kafka.DescribeConfigRequestResource{{
-		ResourceType: kafka.ResourceTypeTopic, ResourceName: t, ConfigNames: []string{"retention.ms"},
-	}}})
-	if err != nil {
-		return err
-	}
 	more, err := client.CreatePartitions(ctx, &kafka.CreatePartitionsRequest{Topics: []kafka.TopicPartitionsConfig{{Name: t, Count: exercise.Partitions + 2}}})
 	if err != nil {
 		return err
 	}
-	return exercise.All(alter.Resources[0].Error, more.Errors[t], exercise.Equal("123456", res.Resources[0].ConfigEntries[0].ConfigValue))
+	return exercise.All(alter.Resources[0].Error, more.Errors[t], exercise.Eventually(func() error {
+		res, err := client.DescribeConfigs(ctx, &kafka.DescribeConfigsRequest{Resources: []kafka.DescribeConfigRequestResource{{
+			ResourceType: kafka.ResourceTypeTopic, ResourceName: t, ConfigNames: []string{"retention.ms"},
+		}}})
+		if err != nil {
+			return err
+		}
+		return exercise.All(res.Resources[0].Error, exercise.Equal("123456", res.Resources[0].ConfigEntries[0].ConfigValue))
+	}))
 }
 
 func deleteTopics() error {

@@ -201,16 +201,18 @@ func topics() error {
 	if _, err := topic("topics"); !errors.Is(err, sarama.ErrTopicAlreadyExists) {
 		return fmt.Errorf("created again: %v", err)
 	}
-	found, err := admin.DescribeTopics([]string{t})
-	if err != nil {
-		return err
-	}
-	for _, p := range found[0].Partitions {
-		if len(p.Isr) != replicas {
-			return fmt.Errorf("partition %d has %d replicas in sync", p.ID, len(p.Isr))
+	return exercise.Eventually(func() error {
+		found, err := admin.DescribeTopics([]string{t})
+		if err != nil {
+			return err
 		}
-	}
-	return exercise.Equal(exercise.Partitions, len(found[0].Partitions))
+		for _, p := range found[0].Partitions {
+			if len(p.Isr) != replicas {
+				return fmt.Errorf("partition %d has %d replicas in sync", p.ID, len(p.Isr))
+			}
+		}
+		return exercise.Equal(exercise.Partitions, len(found[0].Partitions))
+	})
 }
 
 func group() error {
@@ -454,20 +456,21 @@ func configs() error {
 	}, false); err != nil {
 		return err
 	}
-	found, err := admin.DescribeConfigs([]*sarama.ConfigResource{{Type: sarama.TopicResource, Name: t, ConfigNames: []string{"retention.ms"}}}, sarama.DescribeConfigsOptions{})
-	if err != nil {
-		return err
-	}
 	if err := admin.CreatePartitions(t, exercise.Partitions+2, nil, false); err != nil {
 		return err
 	}
-	described, err := admin.DescribeTopics([]string{t})
-	if err != nil {
-		return err
-	}
 	brokers, _, err := admin.DescribeCluster()
-	return exercise.All(err, exercise.Equal(value, found[0].Configs[0].Value), exercise.Equal(exercise.Partitions+2, len(described[0].Partitions)),
-		exercise.Equal(replicas, len(brokers)))
+	return exercise.All(err, exercise.Equal(replicas, len(brokers)), exercise.Eventually(func() error {
+		found, err := admin.DescribeConfigs([]*sarama.ConfigResource{{Type: sarama.TopicResource, Name: t, ConfigNames: []string{"retention.ms"}}}, sarama.DescribeConfigsOptions{})
+		if err != nil {
+			return err
+		}
+		described, err := admin.DescribeTopics([]string{t})
+		if err != nil {
+			return err
+		}
+		return exercise.All(exercise.Equal(value, found[0].Configs[0].Value), exercise.Equal(exercise.Partitions+2, len(described[0].Partitions)))
+	}))
 }
 
 func deleteTopics() error {

@@ -28,15 +28,17 @@ const client = {
   send: (producer, { codec = 'none', acks = -1 }, topic, messages) => producer.send({ topic, acks, compression: codecs[codec], messages }),
   subscribe: (consumer, topic) => consumer.subscribe({ topics: [topic], fromBeginning: true }),
   sendOffsets: (transaction, consumer, group, topics) => transaction.sendOffsets({ consumerGroupId: group, topics }),
-  async more(test, { admin, topic, name, replicas, PARTITIONS }) {
+  async more(test, { admin, topic, eventually, name, replicas, PARTITIONS }) {
     await test('configurations, partitions and the cluster', async () => {
       const t = await topic('configs')
       const resource = { type: ConfigResourceTypes.TOPIC, name: t }
       await admin.alterConfigs({ resources: [{ ...resource, configEntries: [{ name: 'retention.ms', value: '123456' }] }] })
-      const { resources } = await admin.describeConfigs({ resources: [{ ...resource, configNames: ['retention.ms'] }], includeSynonyms: true })
-      assert.equal(resources[0].configEntries[0].configValue, '123456')
+      await eventually(async () => {
+        const { resources } = await admin.describeConfigs({ resources: [{ ...resource, configNames: ['retention.ms'] }], includeSynonyms: true })
+        assert.equal(resources[0].configEntries[0].configValue, '123456')
+      })
       await admin.createPartitions({ topicPartitions: [{ topic: t, count: PARTITIONS + 2 }] })
-      assert.equal((await admin.fetchTopicMetadata({ topics: [t] })).topics[0].partitions.length, PARTITIONS + 2)
+      await eventually(async () => assert.equal((await admin.fetchTopicMetadata({ topics: [t] })).topics[0].partitions.length, PARTITIONS + 2))
       assert.equal((await admin.describeCluster()).brokers.length, replicas)
     })
     await test("a group's offsets are set", async () => {

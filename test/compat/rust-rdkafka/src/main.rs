@@ -108,6 +108,19 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) -> Outcome {
     Ok(())
 }
 
+/// eventually asks again for a while: what one node has been told by the controller,
+/// another one may learn a moment later, with Apache Kafka's nodes too.
+fn eventually(mut body: impl FnMut() -> Outcome) -> Outcome {
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        let outcome = body();
+        if outcome.is_ok() || Instant::now() > end {
+            return outcome;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// poll gives so many messages, and what comes in a moment after them.
 fn poll(consumer: &BaseConsumer, count: usize) -> KafkaResult<Vec<OwnedMessage>> {
     let (mut got, end) = (Vec::new(), Instant::now() + MINUTE);
@@ -190,9 +203,11 @@ impl Client {
             Err(e) if e.to_string().contains("Topic already exists") => {}
             other => return Err(format!("created again: {other:?}").into()),
         }
-        let found = self.admin.inner().fetch_metadata(Some(&topic), MINUTE)?;
-        let isr: Vec<_> = found.topics()[0].partitions().iter().map(|p| p.isr().len()).collect();
-        equal(vec![self.replicas as usize; PARTITIONS as usize], isr)
+        eventually(|| {
+            let found = self.admin.inner().fetch_metadata(Some(&topic), MINUTE)?;
+            let isr: Vec<_> = found.topics()[0].partitions().iter().map(|p| p.isr().len()).collect();
+            equal(vec![self.replicas as usize; PARTITIONS as usize], isr)
+        })
     }
 
     fn round_trip(&self, suffix: &str, more: &[(&str, &str)]) -> Outcome {
@@ -330,14 +345,18 @@ impl Client {
         for result in block_on(self.admin.alter_configs(&[alter], &options))? {
             result.map_err(|(r, e)| format!("{r:?}: {e}"))?;
         }
-        let found = block_on(self.admin.describe_configs(&[ResourceSpecifier::Topic(&topic)], &options))?;
-        let entry = found[0].as_ref().map_err(|e| e.to_string())?.get("retention.ms").ok_or("no retention.ms")?.value.clone();
-        equal(Some("123456".to_string()), entry)?;
+        eventually(|| {
+            let found = block_on(self.admin.describe_configs(&[ResourceSpecifier::Topic(&topic)], &options))?;
+            let entry = found[0].as_ref().map_err(|e| e.to_string())?.get("retention.ms").ok_or("no retention.ms")?.value.clone();
+            equal(Some("123456".to_string()), entry)
+        })?;
         for result in block_on(self.admin.create_partitions(&[NewPartitions::new(&topic, PARTITIONS as usize + 2)], &options))? {
             result.map_err(|(t, e)| format!("{t}: {e}"))?;
         }
-        let found = self.admin.inner().fetch_metadata(Some(&topic), MINUTE)?;
-        equal((PARTITIONS as usize + 2, self.replicas as usize), (found.topics()[0].partitions().len(), found.brokers().len()))
+        eventually(|| {
+            let found = self.admin.inner().fetch_metadata(Some(&topic), MINUTE)?;
+            equal((PARTITIONS as usize + 2, self.replicas as usize), (found.topics()[0].partitions().len(), found.brokers().len()))
+        })
     }
 
     fn delete_topics(&self) -> Outcome {

@@ -124,6 +124,25 @@ public final class Client {
         }
     }
 
+    /**
+     * eventually asks again for a while: what one node has been told by the controller,
+     * another one may learn a moment later, with Apache Kafka's nodes too.
+     */
+    private static void eventually(Body body) throws Exception {
+        long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(10);
+        while (true) {
+            try {
+                body.run();
+                return;
+            } catch (Exception | AssertionError e) {
+                if (System.nanoTime() > end) {
+                    throw e;
+                }
+                Thread.sleep(50);
+            }
+        }
+    }
+
     private static <T> T get(Future<T> future) throws Exception {
         return future.get(60, TimeUnit.SECONDS);
     }
@@ -223,10 +242,12 @@ public final class Client {
         } catch (java.util.concurrent.ExecutionException e) {
             equal(TopicExistsException.class, e.getCause().getClass());
         }
-        TopicDescription description = get(admin.describeTopics(List.of(topic)).allTopicNames()).get(topic);
-        equal(PARTITIONS, description.partitions().size());
-        description.partitions().forEach(p -> equal((int) replicas, p.isr().size()));
-        equal(true, get(admin.listTopics().names()).contains(topic));
+        eventually(() -> {
+            TopicDescription description = get(admin.describeTopics(List.of(topic)).allTopicNames()).get(topic);
+            equal(PARTITIONS, description.partitions().size());
+            description.partitions().forEach(p -> equal((int) replicas, p.isr().size()));
+            equal(true, get(admin.listTopics().names()).contains(topic));
+        });
     }
 
     private void codec(String codec) throws Exception {
@@ -454,13 +475,15 @@ public final class Client {
         Collection<AlterConfigOp> ops = List.of(new AlterConfigOp(new ConfigEntry("retention.ms", "123456"), AlterConfigOp.OpType.SET),
             new AlterConfigOp(new ConfigEntry("cleanup.policy", "compact"), AlterConfigOp.OpType.APPEND));
         get(admin.incrementalAlterConfigs(Map.of(resource, ops)).all());
-        Config config = get(admin.describeConfigs(List.of(resource)).all()).get(resource);
-        equal("123456", config.get("retention.ms").value());
-        equal("delete,compact", config.get("cleanup.policy").value());
-        equal(ConfigEntry.ConfigSource.DYNAMIC_TOPIC_CONFIG, config.get("retention.ms").source());
+        eventually(() -> {
+            Config config = get(admin.describeConfigs(List.of(resource)).all()).get(resource);
+            equal("123456", config.get("retention.ms").value());
+            equal("delete,compact", config.get("cleanup.policy").value());
+            equal(ConfigEntry.ConfigSource.DYNAMIC_TOPIC_CONFIG, config.get("retention.ms").source());
+        });
         get(admin.incrementalAlterConfigs(Map.of(resource, List.of(new AlterConfigOp(new ConfigEntry("retention.ms", ""), AlterConfigOp.OpType.DELETE)))).all());
-        config = get(admin.describeConfigs(List.of(resource)).all()).get(resource);
-        equal(ConfigEntry.ConfigSource.DEFAULT_CONFIG, config.get("retention.ms").source());
+        eventually(() -> equal(ConfigEntry.ConfigSource.DEFAULT_CONFIG,
+            get(admin.describeConfigs(List.of(resource)).all()).get(resource).get("retention.ms").source()));
         ConfigResource broker = new ConfigResource(ConfigResource.Type.BROKER, "1");
         equal(true, get(admin.describeConfigs(List.of(broker)).all()).get(broker).entries().size() > 100);
     }
@@ -468,7 +491,7 @@ public final class Client {
     private void partitions() throws Exception {
         String topic = topic("more");
         get(admin.createPartitions(Map.of(topic, NewPartitions.increaseTo(PARTITIONS + 2))).all());
-        equal(PARTITIONS + 2, get(admin.describeTopics(List.of(topic)).allTopicNames()).get(topic).partitions().size());
+        eventually(() -> equal(PARTITIONS + 2, get(admin.describeTopics(List.of(topic)).allTopicNames()).get(topic).partitions().size()));
     }
 
     private void deleteRecords() throws Exception {
@@ -504,7 +527,6 @@ public final class Client {
     private void deleteTopics() throws Exception {
         List<String> topics = List.of(name + "-topics", name + "-more");
         get(admin.deleteTopics(topics).all());
-        Set<String> left = get(admin.listTopics().names());
-        equal(true, Collections.disjoint(left, topics));
+        eventually(() -> equal(true, Collections.disjoint(get(admin.listTopics().names()), topics)));
     }
 }
