@@ -20,6 +20,13 @@ T() {
   timeout -k 5 120 java "${jvm[@]}" -XX:+UseSerialGC -cp "$tools/*" "$class" "$@"
 }
 S="--bootstrap-server"
+# flags: what the newest releases call otherwise, and complain of on standard output.
+flags() {
+  case $release in
+  3.*) reader=--property formatter=--property records=--messages ;;
+  *) reader=--reader-property formatter=--formatter-property records=--num-records ;;
+  esac
+}
 
 t_create() { T TopicCommand $S "$addr" --create --topic "$1" --partitions 4 --replication-factor "$rf"; }
 t_topics() {
@@ -41,15 +48,15 @@ t_console() {
   local topic=$t-$1
   t_create "$topic" >/dev/null || return 1
   seq 2000 | sed 's/.*/key &\tmessage & of '"$1"'/' | sort >"$work/lines"
-  T ConsoleProducer $S "$addr" --topic "$topic" --compression-codec "$1" --property parse.key=true <"$work/lines" || return 1
-  T ConsoleConsumer $S "$addr" --topic "$topic" --from-beginning --property print.key=true --max-messages 2000 --timeout-ms 60000 | sort >"$work/got"
+  T ConsoleProducer $S "$addr" --topic "$topic" --compression-codec "$1" $reader parse.key=true <"$work/lines" || return 1
+  T ConsoleConsumer $S "$addr" --topic "$topic" --from-beginning $formatter print.key=true --max-messages 2000 --timeout-ms 60000 | sort >"$work/got"
   cmp "$work/lines" "$work/got"
 }
 # t_group: a group reads the lines in two parts, and the tool moves it back.
 t_group() {
   local topic=$t-none g=$t-group c="ConsumerGroupCommand $S $addr"
-  T ConsoleConsumer $S "$addr" --topic "$topic" --group "$g" --from-beginning --property print.key=true --max-messages 700 --timeout-ms 60000 >"$work/part" &&
-    T ConsoleConsumer $S "$addr" --topic "$topic" --group "$g" --property print.key=true --max-messages 1300 --timeout-ms 60000 >>"$work/part" || return 1
+  T ConsoleConsumer $S "$addr" --topic "$topic" --group "$g" --from-beginning $formatter print.key=true --max-messages 700 --timeout-ms 60000 >"$work/part" &&
+    T ConsoleConsumer $S "$addr" --topic "$topic" --group "$g" $formatter print.key=true --max-messages 1300 --timeout-ms 60000 >>"$work/part" || return 1
   sort "$work/part" >"$work/got"
   sed 's/of .*/of none/' "$work/lines" | cmp - "$work/got" || return 1
   T $c --list | grep -qx "$g" && T $c --describe --group "$g" >"$work/got" && cat "$work/got" &&
@@ -88,7 +95,7 @@ t_copier() {
     [ "$1" = group ] && break
   done
   for p in "$topic" "$out"; do
-    T ConsoleConsumer $S "$addr" --topic "$p" --from-beginning --isolation-level read_committed --max-messages 5000 --timeout-ms 60000 --property print.key=true 2>/dev/null |
+    T ConsoleConsumer $S "$addr" --topic "$p" --from-beginning --isolation-level read_committed --max-messages 5000 --timeout-ms 60000 $formatter print.key=true 2>/dev/null |
       LC_ALL=C sort >"$work/of-$p"
   done
   [ "$(wc -l <"$work/of-$topic")" = 5000 ] && cmp "$work/of-$topic" "$work/of-$out"
@@ -101,7 +108,7 @@ t_transactions() {
 t_perf() {
   t_create "$t-perf" >/dev/null
   T ProducerPerformance --topic "$t-perf" --num-records 100000 --record-size 100 --throughput -1 --producer-props "bootstrap.servers=$addr" compression.type=lz4 | grep -q '^100000 records sent' &&
-    T ConsumerPerformance $S "$addr" --topic "$t-perf" --messages 100000 --timeout 60000 | awk -F, 'NR == 2 { n = $5 } END { exit n + 0 < 100000 }'
+    T ConsumerPerformance $S "$addr" --topic "$t-perf" $records 100000 --timeout 60000 | awk -F, 'NR == 2 { n = $5 } END { exit n + 0 < 100000 }'
 }
 t_latency() {
   case $release in
@@ -133,6 +140,7 @@ apache_tools() {
   need_tools "$1" || { skip "its jars cannot be fetched"; return; }
   local codec
   t=tools-$1
+  flags
   check "kafka-topics creates, lists, describes, adds partitions" t_topics
   check "kafka-topics refuses a topic that is there" t_again
   check "kafka-configs alters, describes, deletes" t_configs

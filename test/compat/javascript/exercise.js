@@ -153,7 +153,7 @@ module.exports = async function exercise(client) {
     await send(t, range(COUNT, COUNT + 100))
     exactly(await read(t, 100, { group: t }), range(COUNT, COUNT + 100))
     const offsets = (await admin.fetchOffsets({ groupId: t, topics: [t] }))[0].partitions
-    assert.equal(offsets.reduce((sum, p) => sum + Number(p.offset), 0), COUNT + 100)
+    assert.equal(offsets.reduce((sum, p) => sum + Math.max(0, Number(p.offset)), 0), COUNT + 100)
   })
   await test('two members share the messages', async () => {
     const t = await topic('members')
