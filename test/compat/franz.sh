@@ -11,7 +11,8 @@
 #   SPARE  the suite's tests left out (Share)
 area=franz port=${COMPAT_PORT:-19892}
 . "$(dirname "$0")/lib.sh"
-runs=${RUNS:-1} nodes=${NODES:-1} every=${EVERY:-60} spare=${SPARE:-Share}
+. "$root/test/compat/cluster.sh"
+runs=${RUNS:-1} every=${EVERY:-60} spare=${SPARE:-Share}
 killer=
 kills=$work/kills
 
@@ -21,43 +22,6 @@ build_suite() {
   dir=$(go list -m -f '{{.Dir}}' github.com/twmb/franz-go)/pkg/kgo
 }
 
-write_properties() {
-  local id voters
-  voters=1@localhost:$((port + 10)),2@localhost:$((port + 20)),3@localhost:$((port + 30))
-  for id in 1 2 3; do
-    cat >"$work/$id.properties" <<EOF
-process.roles=broker,controller
-node.id=$id
-listeners=PLAINTEXT://localhost:$((port + id)),CONTROLLER://localhost:$((port + 10 * id))
-advertised.listeners=PLAINTEXT://localhost:$((port + id)),CONTROLLER://localhost:$((port + 10 * id))
-controller.listener.names=CONTROLLER
-controller.quorum.voters=$voters
-log.dirs=$work/data-$id
-default.replication.factor=3
-min.insync.replicas=2
-group.initial.rebalance.delay.ms=0
-EOF
-    "$bin" kafka-storage format -t A1b2C3d4E5f6G7h8I9j0Kw -c "$work/$id.properties" >/dev/null || exit 1
-  done
-}
-# up ID: runs a node. Its process id is in a file, since the killer, a subshell, starts
-# nodes as well.
-up() {
-  "$bin" kafka-server-start "$work/$1.properties" >>"$work/$1.log" 2>&1 &
-  echo $! >"$work/$1.pid"
-}
-start_nodes() {
-  if [ "$nodes" = 1 ]; then
-    start
-    return
-  fi
-  local id
-  rm -rf "$work"/data-* "$work"/*.log
-  write_properties
-  for id in 1 2 3; do up "$id"; done
-  addr=localhost:$((port + 1)),localhost:$((port + 2)),localhost:$((port + 3))
-  until_true 60 "$bin" kafka-topics --bootstrap-server "$addr" --list || { tail "$work"/*.log; exit 1; }
-}
 # kill_in_turn runs beside the suite: kill -9, a second of absence, start again.
 kill_in_turn() {
   local id=0 pid
@@ -78,10 +42,7 @@ kill_in_turn() {
 finish() {
   touch "$work/over"
   [ -n "$killer" ] && wait "$killer" 2>/dev/null
-  local f
-  for f in "$work"/*.pid; do
-    [ -f "$f" ] && kill "$(cat "$f")" 2>/dev/null
-  done
+  stop_nodes
   cleanup
 }
 trap finish EXIT

@@ -34,7 +34,17 @@ summary() {
   exit
 }
 
-need_command() { command -v "$1" >/dev/null || { apt-get update -qq && apt-get install -y -qq "$2"; } >/dev/null || exit 1; }
+# need_package COMMAND PACKAGE: installs Debian's package unless the command is there.
+need_package() { command -v "$1" >/dev/null || { apt-get update -qq && apt-get install -y -qq "$2"; } >/dev/null; }
+need_command() { need_package "$1" "$2" || exit 1; }
+# fetch_jars DIR POM [FLAG]...: what the pom depends on, once for each text of the pom.
+fetch_jars() {
+  local dir=$1 pom=$2
+  shift 2
+  cmp -s "$pom" "$dir/.done" && return
+  need_package mvn maven && rm -rf "$dir" &&
+    mvn -q -B -f "$pom" "$@" -DoutputDirectory="$dir" dependency:copy-dependencies && cp "$pom" "$dir/.done"
+}
 
 # need_kafka fetches Apache Kafka's broker and tools by Maven coordinates, once.
 need_kafka() {
@@ -111,6 +121,6 @@ trap cleanup EXIT
 topic() {
   local name=$1 partitions=$2
   shift 2
-  "$bin" kafka-topics --bootstrap-server "$addr" --create --topic "$name" --partitions "$partitions" --replication-factor 1 "$@" >/dev/null
+  "$bin" kafka-topics --bootstrap-server "$addr" --create --topic "$name" --partitions "$partitions" --replication-factor "${rf:-1}" "$@" >/dev/null
 }
 drop() { "$bin" kafka-topics --bootstrap-server "$addr" --delete --topic "$1" >/dev/null; }
