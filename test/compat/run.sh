@@ -104,9 +104,10 @@ java_rows() {
   check "they are there once" bash -c "[ \$('$bin' consume one-by-one-$1 -b $addr | sort | uniq | wc -l) = 1000 ]"
 }
 
-# streams_rows VERSION: the word count in two instances; each word's counts are 1, 2, 3 ...
-# once each.
-stream() { java -Xmx384m -XX:TieredStopAtLevel=1 "-Dreplicas=$rf" -Dorg.slf4j.simpleLogger.defaultLogLevel=off -cp "$jars/*:$work/streams-$release" WordCount "$@"; }
+# Java takes the place of the shell that runs it in the background, so that its process id
+# is Java's.
+stream() { exec java -Xmx384m -XX:TieredStopAtLevel=1 "-Dreplicas=$rf" -Dorg.slf4j.simpleLogger.defaultLogLevel=off -cp "$jars/*:$work/streams-$release" WordCount "$@"; }
+# The word count in two instances; each word's counts are 1, 2, 3 ... once each.
 word_count() {
   local name=words-$release i apps=() rc
   topic "lines-$name" 4
@@ -117,11 +118,12 @@ word_count() {
     apps+=($!)
   done
   until_true 120 grep -q '^running' "$work/app-$release-0" && until_true 120 grep -q '^running' "$work/app-$release-1" &&
-    stream check "$addr" "$name" 10 200 < <(cat README.md docs/*.md docs/architecture/*.md)
+    (stream check "$addr" "$name" 10 200) < <(cat README.md docs/*.md docs/architecture/*.md)
   rc=$?
   for i in "${apps[@]}"; do kill "$i" 2>/dev/null; wait "$i" 2>/dev/null; done
   return "$rc"
 }
+# streams_rows VERSION
 streams_rows() {
   local jars=$cache/streams-$1 release=$1
   fetch_jars "$jars" test/compat/java/streams.pom.xml "-Dkafka.version=$1" || { skip "its jars cannot be fetched"; return; }
