@@ -17,7 +17,7 @@ const (
 	brokers      = "internal/controller/brokers.go"
 	raftLoop     = "internal/quorum/raft/loop.go"
 	producers    = "internal/producer/check.go"
-	logLoad      = "internal/log/load.go"
+	logLoad      = "internal/log/loadstate.go"
 	logFile      = "internal/log/log.go"
 	loading      = "internal/rsm/loading.go"
 	appending    = "internal/rsm/appending.go"
