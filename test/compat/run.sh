@@ -136,13 +136,6 @@ spring_rows() {
   program 300 java -XX:TieredStopAtLevel=1 -cp "$cache/spring-libs/*:$work/spring" gregor.SpringClient "$addr" spring "$rf"
 }
 
-# need_python: all three of Python's clients in one environment.
-need_python() {
-  need_package python3 python3-venv || return 1
-  cmp -s "$here/python/requirements.txt" "$cache/python/.requirements" && return
-  python3 -m venv "$cache/python" && "$cache/python/bin/pip" install -q -r "$here/python/requirements.txt" &&
-    cp "$here/python/requirements.txt" "$cache/python/.requirements"
-}
 python_rows() {
   need_python || { skip "PyPI's packages cannot be installed"; return; }
   program 300 "$cache/python/bin/python" "$here/python/$1.py" "$addr" "py-$1" "$rf"
