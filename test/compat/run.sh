@@ -106,18 +106,18 @@ java_rows() {
 
 # streams_rows VERSION: the word count in two instances; each word's counts are 1, 2, 3 ...
 # once each.
-stream() { java -Xmx384m -XX:TieredStopAtLevel=1 "-Dreplicas=$rf" -Dorg.slf4j.simpleLogger.defaultLogLevel=off -cp "$jars/*:$work/streams-$release" WordCount "$@"; }
 word_count() {
   local name=words-$release i apps=() rc
+  local run=(java -Xmx384m -XX:TieredStopAtLevel=1 "-Dreplicas=$rf" -Dorg.slf4j.simpleLogger.defaultLogLevel=off -cp "$jars/*:$work/streams-$release" WordCount)
   topic "lines-$name" 4
   topic "counts-$name" 4
   rm -rf "$work/state-$release"-?
   for i in 0 1; do
-    stream app "$addr" "$name" "$work/state-$release-$i" exactly_once_v2 >"$work/app-$release-$i" 2>&1 &
+    "${run[@]}" app "$addr" "$name" "$work/state-$release-$i" exactly_once_v2 >"$work/app-$release-$i" 2>&1 &
     apps+=($!)
   done
   until_true 120 grep -q '^running' "$work/app-$release-0" && until_true 120 grep -q '^running' "$work/app-$release-1" &&
-    stream check "$addr" "$name" 10 200 < <(cat README.md docs/*.md docs/architecture/*.md)
+    "${run[@]}" check "$addr" "$name" 10 200 < <(cat README.md docs/*.md docs/architecture/*.md)
   rc=$?
   for i in "${apps[@]}"; do kill "$i" 2>/dev/null; wait "$i" 2>/dev/null; done
   return "$rc"
