@@ -40,7 +40,7 @@ fuzz: ## Each fuzz target for FUZZTIME.
 bench: build ## ours / floor / Apache Kafka in one table; ROWS=1a,6 picks rows.
 	@bash bench/run.sh $(ROWS)
 
-compat: build ## Other people's clients and tools against gregor.
+compat: build ## Other people's clients and tools against gregor, in one table; NODES=1 (or 3), ONLY=kcat,java.
 	@bash test/compat/run.sh
 
 compat-groups: build ## Apache's Java consumers in groups, members coming and going; ROUNDS=1.

@@ -3,6 +3,8 @@
 # have a record before it is acknowledged. `rf` is the number of replicas to ask for.
 nodes=${NODES:-1}
 rf=$nodes
+# Process ids of a run that was killed may be those of others by now.
+rm -f "$work"/*.pid
 
 write_properties() {
   local id voters

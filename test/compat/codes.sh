@@ -11,11 +11,6 @@ area=codes port=${COMPAT_PORT:-19692}
 . "$(dirname "$0")/lib.sh"
 relay=localhost:$((port + 5)) # the node has the two ports from its own on
 
-need_librdkafka() {
-  [ -f "$cache/python/.done" ] && return
-  need_command python3 python3
-  python3 -m venv "$cache/python" && "$cache/python/bin/pip" install -q confluent-kafka==2.16.1 && touch "$cache/python/.done" || exit 1
-}
 # try CLIENT COMMAND...: on a node of its own, so that no client meets what another left.
 try() {
   local client=$1
@@ -39,7 +34,7 @@ for client in ${CLIENTS:-java librdkafka}; do
     try java java "${jvm[@]}" -cp "$libs/*:$work/classes" Codes
     ;;
   librdkafka)
-    need_librdkafka
+    need_python || exit 1
     try librdkafka "$cache/python/bin/python" test/compat/python/codes.py
     ;;
   esac

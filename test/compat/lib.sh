@@ -61,6 +61,15 @@ need_streams() {
     mvn -q -B -f test/compat/java/streams.pom.xml dependency:copy-dependencies -DoutputDirectory="$streams" && touch "$streams/.done" || exit 1
   fi
 }
+# need_python: Python's clients in an environment of their own, anew for each text of the
+# list of them. Debian's python3 has the module that makes one in a package apart.
+need_python() {
+  local list=test/compat/python/requirements.txt
+  cmp -s "$list" "$cache/python/.done" && return
+  need_package python3 python3 && rm -rf "$cache/python" &&
+    { python3 -m venv "$cache/python" 2>/dev/null || { apt-get install -y -qq python3-venv >/dev/null && python3 -m venv "$cache/python"; }; } &&
+    "$cache/python/bin/pip" install -q -r "$list" && cp "$list" "$cache/python/.done"
+}
 # compile CLASSES CLASSPATH FILE...: Java programs of this folder into CLASSES.
 compile() {
   local classes=$1 path=$2

@@ -104,26 +104,24 @@ java_rows() {
   check "they are there once" bash -c "[ \$('$bin' consume one-by-one-$1 -b $addr | sort | uniq | wc -l) = 1000 ]"
 }
 
-# Java takes the place of the shell that runs it in the background, so that its process id
-# is Java's.
-stream() { exec java -Xmx384m -XX:TieredStopAtLevel=1 "-Dreplicas=$rf" -Dorg.slf4j.simpleLogger.defaultLogLevel=off -cp "$jars/*:$work/streams-$release" WordCount "$@"; }
-# The word count in two instances; each word's counts are 1, 2, 3 ... once each.
+# streams_rows VERSION: the word count in two instances; each word's counts are 1, 2, 3 ...
+# once each.
 word_count() {
   local name=words-$release i apps=() rc
+  local run=(java -Xmx384m -XX:TieredStopAtLevel=1 "-Dreplicas=$rf" -Dorg.slf4j.simpleLogger.defaultLogLevel=off -cp "$jars/*:$work/streams-$release" WordCount)
   topic "lines-$name" 4
   topic "counts-$name" 4
   rm -rf "$work/state-$release"-?
   for i in 0 1; do
-    stream app "$addr" "$name" "$work/state-$release-$i" exactly_once_v2 >"$work/app-$release-$i" 2>&1 &
+    "${run[@]}" app "$addr" "$name" "$work/state-$release-$i" exactly_once_v2 >"$work/app-$release-$i" 2>&1 &
     apps+=($!)
   done
   until_true 120 grep -q '^running' "$work/app-$release-0" && until_true 120 grep -q '^running' "$work/app-$release-1" &&
-    (stream check "$addr" "$name" 10 200) < <(cat README.md docs/*.md docs/architecture/*.md)
+    "${run[@]}" check "$addr" "$name" 10 200 < <(cat README.md docs/*.md docs/architecture/*.md)
   rc=$?
   for i in "${apps[@]}"; do kill "$i" 2>/dev/null; wait "$i" 2>/dev/null; done
   return "$rc"
 }
-# streams_rows VERSION
 streams_rows() {
   local jars=$cache/streams-$1 release=$1
   fetch_jars "$jars" test/compat/java/streams.pom.xml "-Dkafka.version=$1" || { skip "its jars cannot be fetched"; return; }
@@ -138,13 +136,6 @@ spring_rows() {
   program 300 java -XX:TieredStopAtLevel=1 -cp "$cache/spring-libs/*:$work/spring" gregor.SpringClient "$addr" spring "$rf"
 }
 
-# need_python: all three of Python's clients in one environment.
-need_python() {
-  need_package python3 python3-venv || return 1
-  cmp -s "$here/python/requirements.txt" "$cache/python/.requirements" && return
-  python3 -m venv "$cache/python" && "$cache/python/bin/pip" install -q -r "$here/python/requirements.txt" &&
-    cp "$here/python/requirements.txt" "$cache/python/.requirements"
-}
 python_rows() {
   need_python || { skip "PyPI's packages cannot be installed"; return; }
   program 300 "$cache/python/bin/python" "$here/python/$1.py" "$addr" "py-$1" "$rf"

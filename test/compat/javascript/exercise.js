@@ -45,7 +45,7 @@ function message(i) {
   // KafkaJS draws another partition for a message without a key when it sends a batch
   // again, also where a part of the batch has arrived: such a message names its own.
   if (i % 10 !== 9) m.key = `key-${i % 10}`
-  else m.partition = i % PARTITIONS
+  else m.partition = Math.floor(i / 10) % PARTITIONS
   return m
 }
 

@@ -10,7 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, Records
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
-from exercise import CODECS, COUNT, PARTITIONS, Tests, equal, exactly, headers, key, number, value
+from exercise import CODECS, COUNT, PARTITIONS, Tests, equal, exactly, headers, key, number, partition, value
 
 addr, name, replicas = sys.argv[1], sys.argv[2], int(sys.argv[3])
 admin = None
@@ -30,7 +30,7 @@ def producer(**more):
 
 
 async def send(p, t, numbers):
-    sent = [await p.send(t, value(i), key(i), headers=headers(i)) for i in numbers]
+    sent = [await p.send(t, value(i), key(i), headers=headers(i), partition=partition(i)) for i in numbers]
     await asyncio.wait_for(asyncio.gather(*sent), 60)
 
 

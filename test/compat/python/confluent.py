@@ -8,7 +8,7 @@ from confluent_kafka import Consumer, ConsumerGroupState, KafkaException, Produc
 from confluent_kafka.admin import (AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic, OffsetSpec, ResourceType)
 from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, TopicCollection
 
-from exercise import CODECS, COUNT, PARTITIONS, Tests, equal, eventually, exactly, headers, key, number, until, value
+from exercise import CODECS, COUNT, PARTITIONS, Tests, equal, eventually, exactly, headers, key, number, partition, until, value
 
 addr, name, replicas = sys.argv[1], sys.argv[2], int(sys.argv[3])
 admin = AdminClient({"bootstrap.servers": addr})
@@ -31,7 +31,8 @@ def producer(**more):
 def send(p, t, numbers):
     refused = []
     for i in numbers:
-        p.produce(t, value(i), key(i), headers=headers(i), on_delivery=lambda e, _: e and refused.append(e))
+        at = {} if key(i) else {"partition": partition(i)}
+        p.produce(t, value(i), key(i), headers=headers(i), on_delivery=lambda e, _: e and refused.append(e), **at)
     equal(0, p.flush(60))
     equal([], refused)
 

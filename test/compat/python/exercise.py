@@ -18,6 +18,11 @@ def value(i):
     return None if i % 50 == 48 else ("message %d " % i + "ä€𝄞 " * (i % 40)).encode()
 
 
+def partition(i):
+    """That of a record without a key, so that every partition has some; None for others."""
+    return i // 10 % PARTITIONS if key(i) is None else None
+
+
 def headers(i):
     return [("number", b"%d" % i), ("empty", b""), ("number", bytes([0, i % 256]))]
 

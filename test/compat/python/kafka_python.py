@@ -2,13 +2,14 @@
 Usage: kafka_python.py ADDR NAME REPLICAS."""
 
 import sys
+import threading
 import time
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
 from kafka.admin import ConfigResource, NewTopic, OffsetSpec
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
-from exercise import CODECS, COUNT, PARTITIONS, Tests, equal, eventually, exactly, headers, key, number, until, value
+from exercise import CODECS, COUNT, PARTITIONS, Tests, equal, eventually, exactly, headers, key, number, partition, until, value
 
 addr, name, replicas = sys.argv[1], sys.argv[2], int(sys.argv[3])
 servers = addr.split(",")
@@ -26,7 +27,7 @@ def producer(**more):
 
 
 def send(p, t, numbers):
-    sent = [p.send(t, value(i), key(i), headers=headers(i)) for i in numbers]
+    sent = [p.send(t, value(i), key(i), headers=headers(i), partition=partition(i)) for i in numbers]
     p.flush(60)
     for s in sent:
         s.get(60)
@@ -97,25 +98,29 @@ def group():
 
 
 def members():
+    """Each member has a thread, as it has an application's: a poll that ends while its
+    member joins leaves the join to the next poll, and members that wait for each other's
+    polls may then never meet."""
     t = topic("members")
-    cs = [consumer(t, group_id=t) for _ in range(2)]
+    sizes, leave = [0, 0], [threading.Event(), threading.Event()]
 
-    def shared():
-        for c in cs:
-            c.poll(100)
-        return [len(c.assignment()) for c in cs] == [PARTITIONS / 2] * 2
+    def member(i):
+        c = consumer(t, group_id=t)
+        while not leave[i].is_set():
+            c.poll(1000)
+            sizes[i] = len(c.assignment())
+        c.close()
 
-    until(shared, "both members have partitions")
-    described = admin.describe_groups([t])[t]
-    equal(2, len(described["members"]))
-    cs[0].close()
-
-    def alone():
-        cs[1].poll(100)
-        return len(cs[1].assignment()) == PARTITIONS
-
-    until(alone, "the last member has them all")
-    cs[1].close()
+    threads = [threading.Thread(target=member, args=(i,), daemon=True) for i in range(2)]
+    for thread in threads:
+        thread.start()
+    until(lambda: sizes == [PARTITIONS / 2] * 2, "both members have partitions")
+    equal(2, len(admin.describe_groups([t])[t]["members"]))
+    leave[0].set()
+    until(lambda: sizes[1] == PARTITIONS, "the last member has them all")
+    leave[1].set()
+    for thread in threads:
+        thread.join(30)
 
 
 def group_administration():
