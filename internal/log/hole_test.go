@@ -1,6 +1,7 @@
 package log
 
 import (
+	"errors"
 	"fmt"
 	"math/rand"
 	"testing"
@@ -100,5 +101,42 @@ func TestPowerLossAfterAKill(t *testing.T) {
 		for _, x := range []*rig{r, next, last} {
 			x.m.Abort()
 		}
+	}
+}
+
+// TestTruncationTakesTheRecoveryPointBack: what lies below the recovery point in the
+// checkpoint was durable before it was cut off. What is written in its place is not, and when
+// a power loss takes it the log may not go on behind the hole.
+func TestTruncationTakesTheRecoveryPointBack(t *testing.T) {
+	cut := map[string]func(l *Log) error{
+		"TruncateTo":              func(l *Log) error { _, err := l.TruncateTo(1); return err },
+		"TruncateFullyAndStartAt": func(l *Log) error { return l.TruncateFullyAndStartAt(0) },
+	}
+	for name, cut := range cut {
+		t.Run(name, func(t *testing.T) {
+			mem := vfs.NewMem()
+			r := newRig(t, mem).open()
+			l := r.create()
+			kept := r.fill(l, 6)
+			if err := errors.Join(l.Flush(), r.m.CheckpointRecoveryPoints(), cut(l)); err != nil {
+				t.Fatal(err)
+			}
+			kept = kept[:l.LogEndOffset()]
+			for i := range 3 {
+				v := fmt.Sprint("other ", i)
+				info := r.mustAppend(l, 1_700_000_000_000, v)
+				kept = append(kept, record{info.FirstOffset, 1_700_000_000_000, v})
+				if err := l.Roll(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			rng := rand.New(rand.NewSource(1))
+			for range 300 {
+				after := newRig(t, mem.Crash(rng, vfs.PowerLoss)).open()
+				prefixOf(t, name, after.log(), kept)
+				after.m.Abort()
+			}
+			r.m.Abort()
+		})
 	}
 }

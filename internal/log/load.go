@@ -315,12 +315,8 @@ func (l *Log) findEnd(s *segment, size int64) (next int64, recovered bool, err e
 	return next, false, nil
 }
 
-// recoverTail checks the active segment batch by batch. The checkpoint may have a
-// recovery point above what is left of it.
-func (l *Log) recoverTail(s *segment) error {
-	l.dir.rpDirty.Store(true)
-	return l.recover(s.base)
-}
+// recoverTail checks the active segment batch by batch.
+func (l *Log) recoverTail(s *segment) error { return l.recover(s.base) }
 
 // restartAt begins the log again at offset because its files end below the log
 // start: they were tampered with, or lost what a checkpoint still knows.
@@ -335,6 +331,6 @@ func (l *Log) restartAt(offset int64) error {
 		return err
 	}
 	l.producers.Reset(offset)
-	l.flushed.Store(min(l.flushed.Load(), offset))
+	l.lowerPoint(offset)
 	return l.finishLoad(l.producers)
 }

@@ -65,6 +65,9 @@ type Log struct {
 	// next one is written after the file. epochsDirty says that it differs below the log
 	// start, which a load makes good in any case: the file follows at close.
 	epochsBehind, epochsDirty bool
+	// pointBehind says that recovery-point-offset-checkpoint may have a higher offset than
+	// flushed, which was lowered: it is written before anything is appended.
+	pointBehind bool
 	// parentDirty says that the folder's own name was not synced yet.
 	parentDirty bool
 	broken      error // a failed write could not be cut off again
@@ -328,10 +331,12 @@ func (l *Log) usable() error {
 	if l.broken != nil {
 		return l.broken
 	}
-	if l.loaded.Load() {
-		return nil
+	if !l.loaded.Load() {
+		if err := l.load(); err != nil {
+			return err
+		}
 	}
-	return l.load()
+	return l.settlePoint()
 }
 
 // err is why the log serves no more, nil while it does.

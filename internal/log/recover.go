@@ -174,7 +174,7 @@ func (l *Log) lostBetween(end, nextBase, recoveryPoint int64) bool {
 // endRecovery makes the recovered log usable.
 func (l *Log) endRecovery(state *producer.State) error {
 	next := l.LogEndOffset()
-	l.flushed.Store(min(l.flushed.Load(), next))
+	l.lowerPoint(next)
 	if next < l.start.Load() {
 		return l.restartAt(l.start.Load())
 	}

@@ -29,7 +29,7 @@ func (l *Log) TruncateTo(offset int64) (bool, error) {
 	if hw := l.hw.Load(); offset < hw {
 		l.env.logger.Warn("truncating below the high watermark", "partition", l.tp.String(), "offset", offset, "highWatermark", hw)
 	}
-	if err := l.lowerCleanPoint(offset); err != nil {
+	if err := l.lowerPoints(offset); err != nil {
 		return false, err
 	}
 	v := l.view.Load()
@@ -219,10 +219,49 @@ func (l *Log) TruncateFullyAndStartAt(offset int64) error {
 	if offset < 0 {
 		return kafka.OffsetOutOfRange.Errorf("%s: cannot begin at the negative offset %d", l.tp, offset)
 	}
-	if err := l.lowerCleanPoint(offset); err != nil {
+	if err := l.lowerPoints(offset); err != nil {
 		return err
 	}
 	return l.restart(offset)
+}
+
+// lowerPoints takes back durably, before the log is cut at offset, what the checkpoints say
+// of offsets from there on; l.mu is held. What is appended there later is not durable, nor
+// compacted, and a recovery that believed so would take a hole for records that are there.
+func (l *Log) lowerPoints(offset int64) error {
+	if err := l.lowerCleanPoint(offset); err != nil {
+		return err
+	}
+	if l.flushed.Load() > offset {
+		// The batch that holds offset goes as a whole: the segment's base is on the safe side.
+		v := l.view.Load()
+		l.lowerPoint(min(offset, v.segs[v.floor(offset)].base))
+	}
+	return l.settlePoint()
+}
+
+// lowerPoint lowers the recovery point in memory; settlePoint comes before the next append.
+func (l *Log) lowerPoint(offset int64) {
+	if l.flushed.Load() > offset {
+		l.flushed.Store(offset)
+		l.pointBehind = true
+	}
+}
+
+// settlePoint writes down a recovery point that was lowered; l.mu is held. That of the
+// metadata log is the end of its newest snapshot and in no checkpoint.
+func (l *Log) settlePoint() error {
+	if !l.pointBehind {
+		return nil
+	}
+	if l.tp.Topic != kafka.MetadataTopic {
+		l.dir.rpDirty.Store(true)
+		if err := l.dir.writePoints(); err != nil {
+			return err
+		}
+	}
+	l.pointBehind = false
+	return nil
 }
 
 // restart replaces all segments by an empty one at offset; l.mu is held and the log
