@@ -115,7 +115,9 @@ func (r *round) setLegacyHorizon() error {
 }
 
 // mapKeys reads the dirty section and notes the last offset of every key, until the
-// map is full; what was mapped is what the round cleans.
+// map is full; what was mapped is what the round cleans. It ends with a whole batch unless
+// there is none: the delete horizon of a batch counts for all of its tombstones, also for
+// one whose earlier records this round does not know, and which would go too early.
 func (r *round) mapKeys() error {
 	from, upTo := r.todo.firstDirty, r.todo.uncleanable
 	aborted, err := r.c.Aborted(from, upTo)
@@ -123,7 +125,8 @@ func (r *round) mapKeys() error {
 		return err
 	}
 	txns := newTxnState(aborted)
-	r.keys.latest = from - 1
+	whole := from - 1
+	r.keys.latest = whole
 	r.keys.old = newSuperseded(from, slotSize*r.keys.limit/8)
 	var it batch.Iter
 	defer it.Close()
@@ -144,12 +147,16 @@ func (r *round) mapKeys() error {
 					}
 				}
 				if info.LastOffset >= from {
-					r.keys.latest = info.LastOffset
+					whole = info.LastOffset
+					r.keys.latest = whole
 				}
 			}
 			return r.c.Check()
 		})
 		if errors.Is(err, errFull) {
+			if whole >= from {
+				r.keys.latest = whole
+			}
 			return nil
 		}
 		if err != nil {
