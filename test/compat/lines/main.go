@@ -4,8 +4,8 @@
 //	lines gen          writes "file<TAB>line" for every line
 //	lines check        reads the same form, in any interleaving of files, and
 //	                   fails unless each file's lines are whole and in order
-//	lines produce ADDR TOPIC CODEC    writes them with franz-go
-//	lines consume ADDR TOPIC          reads them back with franz-go, to check
+//	lines produce ADDRS TOPIC CODEC    writes them with franz-go
+//	lines consume ADDRS TOPIC          reads them back with franz-go, to check
 package main
 
 import (
@@ -51,7 +51,7 @@ func run(args []string) error {
 	case len(args) == 3 && args[0] == "consume":
 		return consume(args[1], args[2], out)
 	}
-	return fmt.Errorf("usage: lines gen | check | produce ADDR TOPIC CODEC | consume ADDR TOPIC")
+	return fmt.Errorf("usage: lines gen | check | produce ADDRS TOPIC CODEC | consume ADDRS TOPIC")
 }
 
 // walk calls fn for every line. Lines that a line-oriented tool cannot carry, those
@@ -138,7 +138,7 @@ func produce(addr, topic, codec string) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.DefaultProduceTopic(topic), kgo.ProducerBatchCompression(c), kgo.ProducerLinger(5*time.Millisecond), kgo.ProducerBatchMaxBytes(4_000_000))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(addr, ",")...), kgo.DefaultProduceTopic(topic), kgo.ProducerBatchCompression(c), kgo.ProducerLinger(5*time.Millisecond), kgo.ProducerBatchMaxBytes(4_000_000))
 	if err != nil {
 		return err
 	}
@@ -166,7 +166,7 @@ func produce(addr, topic, codec string) error {
 func consume(addr, topic string, out *bufio.Writer) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(addr, ",")...), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	if err != nil {
 		return err
 	}
