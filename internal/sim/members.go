@@ -30,7 +30,12 @@ func (cl *client) membership(until time.Time) error {
 	// floor is what was committed when a partition was assigned: reading begins there or
 	// behind it. The callbacks run within polls and rebalances, which exclude each other.
 	floor := map[int32]int64{}
-	assigned := func(_ context.Context, _ *kgo.Client, parts map[string][]int32) {
+	// settled is the generation of the last assignment. A member of the classic protocol is in
+	// the next one as soon as it has joined, and reads what it has from the one before until
+	// it is told what it gets.
+	var settled int32
+	assigned := func(_ context.Context, kc *kgo.Client, parts map[string][]int32) {
+		_, settled = kc.GroupMetadata()
 		for _, p := range parts[cl.topic] {
 			floor[p] = cl.h.committed(commitKey(cl.topic, p))
 		}
@@ -59,6 +64,9 @@ func (cl *client) membership(until time.Time) error {
 		fs := kc.PollRecords(ctx, 50)
 		cancel()
 		id, generation := kc.GroupMetadata()
+		if !cl.consumer {
+			generation = settled
+		}
 		next := map[int32]int64{}
 		fs.EachRecord(func(r *kgo.Record) {
 			if at, ok := floor[r.Partition]; ok && r.Offset < at {
