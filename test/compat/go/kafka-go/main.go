@@ -109,7 +109,13 @@ func roundTrip(suffix string, codec kafka.Compression, acks kafka.RequiredAcks) 
 		return err
 	}
 	got, err := read(t, t, exercise.Count)
-	return exercise.All(err, exercise.Exactly(got, exercise.Range(0, exercise.Count, nil)))
+	check := exercise.Exactly
+	if acks == kafka.RequireNone {
+		// kafka-go's next batch takes any free connection, and with these acks the last one
+		// may still be on its way on another.
+		check = exercise.Once
+	}
+	return exercise.All(err, check(got, exercise.Range(0, exercise.Count, nil)))
 }
 
 func topics() error {
