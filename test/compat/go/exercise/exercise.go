@@ -21,6 +21,10 @@ const (
 	Count      = 600
 )
 
+// Start is the first time, in milliseconds, of records that have times: much older ones
+// might be deleted at any time.
+var Start = time.Now().UnixMilli() - 3_600_000
+
 // Header is one of a record's headers.
 type Header struct {
 	Key   string
