@@ -10,7 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, Records
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
-from exercise import CODECS, COUNT, PARTITIONS, Tests, equal, exactly, headers, key, number, partition, value
+from exercise import CODECS, COUNT, PARTITIONS, START, Tests, equal, exactly, headers, key, number, partition, value
 
 addr, name, replicas = sys.argv[1], sys.argv[2], int(sys.argv[3])
 admin = None
@@ -78,6 +78,14 @@ async def codec(c):
     t = await topic(c)
     await send_all(t, range(COUNT), compression_type=None if c == "none" else c)
     exactly(await read(t, COUNT), range(COUNT))
+
+
+async def no_acks():
+    """Without acks a node that has not yet learned that it leads drops the records, and
+    nobody hears of it: the topic is one whose leaders have already taken some."""
+    t = name + "-none"
+    await send_all(t, range(COUNT, 2 * COUNT), acks=0)
+    exactly(await read(t, 2 * COUNT), range(2 * COUNT))
 
 
 async def acks(a):
@@ -194,12 +202,12 @@ async def list_offsets():
     t = await topic("times")
     async with producer() as p:
         for i in range(100):
-            await p.send(t, b"value", partition=3, timestamp_ms=1_700_000_000_000 + i * 1000)
+            await p.send(t, b"value", partition=3, timestamp_ms=START + i * 1000)
         await p.flush()
     at = TopicPartition(t, 3)
     async with consumer() as c:
         equal(({at: 0}, {at: 100}), (await c.beginning_offsets([at]), await c.end_offsets([at])))
-        equal(50, (await c.offsets_for_times({at: 1_700_000_000_000 + 49_001}))[at].offset)
+        equal(50, (await c.offsets_for_times({at: START + 49_001}))[at].offset)
         equal({at: 40}, await admin.delete_records({at: RecordsToDelete(40)}))
         equal({at: 40}, await c.beginning_offsets([at]))
 
@@ -239,7 +247,8 @@ async def main():
     await tests.run_async("topics are created, and once only", topics)
     for c in CODECS:
         await tests.run_async("records with keys, headers and nulls, " + c, codec, c)
-    for a in (0, 1, "all"):
+    await tests.run_async("acks=0", no_acks)
+    for a in (1, "all"):
         await tests.run_async("acks=%s" % a, acks, a)
     await tests.run_async("a group goes on where it stopped", group)
     await tests.run_async("two members share the partitions", members)

@@ -8,7 +8,7 @@ from confluent_kafka import Consumer, ConsumerGroupState, KafkaException, Produc
 from confluent_kafka.admin import (AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic, OffsetSpec, ResourceType)
 from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, TopicCollection
 
-from exercise import CODECS, COUNT, PARTITIONS, Tests, equal, eventually, exactly, headers, key, number, partition, until, value
+from exercise import CODECS, COUNT, PARTITIONS, START, Tests, equal, eventually, exactly, headers, key, number, partition, until, value
 
 addr, name, replicas = sys.argv[1], sys.argv[2], int(sys.argv[3])
 admin = AdminClient({"bootstrap.servers": addr})
@@ -81,6 +81,14 @@ def codec(c):
     t = topic(c)
     send(producer(compression_type=c), t, range(COUNT))
     exactly(read(t, COUNT), range(COUNT))
+
+
+def no_acks():
+    """Without acks a node that has not yet learned that it leads drops the records, and
+    nobody hears of it: the topic is one whose leaders have already taken some."""
+    t = name + "-none"
+    send(producer(acks=0), t, range(COUNT, 2 * COUNT))
+    exactly(read(t, 2 * COUNT), range(2 * COUNT))
 
 
 def acks(a):
@@ -208,7 +216,7 @@ def list_offsets():
     t = topic("times")
     p = producer()
     for i in range(100):
-        p.produce(t, b"value", partition=3, timestamp=1_700_000_000_000 + i * 1000)
+        p.produce(t, b"value", partition=3, timestamp=START + i * 1000)
     equal(0, p.flush(60))
     at = TopicPartition(t, 3)
 
@@ -216,10 +224,10 @@ def list_offsets():
         return admin.list_offsets({at: spec}, isolation_level=IsolationLevel.READ_COMMITTED)[at].result(60).offset
 
     equal((0, 100, 99), (offset(OffsetSpec.earliest()), offset(OffsetSpec.latest()), offset(OffsetSpec.max_timestamp())))
-    equal(50, offset(OffsetSpec.for_timestamp(1_700_000_000_000 + 49_001)))
+    equal(50, offset(OffsetSpec.for_timestamp(START + 49_001)))
     c = consumer(name + "-unused")
     equal((0, 100), c.get_watermark_offsets(at, 60))
-    equal([50], [o.offset for o in c.offsets_for_times([TopicPartition(t, 3, 1_700_000_000_000 + 50_000)], 60)])
+    equal([50], [o.offset for o in c.offsets_for_times([TopicPartition(t, 3, START + 50_000)], 60)])
     c.close()
     equal(40, done(admin.delete_records([TopicPartition(t, 3, 40)]))[at].low_watermark)
     equal(40, offset(OffsetSpec.earliest()))
@@ -248,7 +256,8 @@ tests = Tests()
 tests.run("topics are created, and once only", topics)
 for c in CODECS:
     tests.run("records with keys, headers and nulls, " + c, codec, c)
-for a in (0, 1, -1):
+tests.run("acks=0", no_acks)
+for a in (1, -1):
     tests.run("acks=%d" % a, acks, a)
 tests.run("an idempotent producer", idempotent)
 for protocol in ("classic", "consumer"):

@@ -6,6 +6,8 @@ import time
 import traceback
 
 PARTITIONS = 6
+# The first time of records that have times: much older ones might be deleted at any time.
+START = int(time.time() * 1000) - 3_600_000
 COUNT = 600
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 

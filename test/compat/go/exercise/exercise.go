@@ -21,6 +21,10 @@ const (
 	Count      = 600
 )
 
+// Start is the first time, in milliseconds, of records that have times: much older ones
+// might be deleted at any time.
+var Start = time.Now().UnixMilli() - 3_600_000
+
 // Header is one of a record's headers.
 type Header struct {
 	Key   string
@@ -68,13 +72,32 @@ func Exactly(got []Record, want []int) error {
 	sort.SliceStable(got, func(a, b int) bool {
 		return got[a].Partition < got[b].Partition || got[a].Partition == got[b].Partition && got[a].Offset < got[b].Offset
 	})
-	var numbers []int
 	last := map[string]int{}
 	for _, r := range got {
-		if len(r.Headers) == 0 {
-			return fmt.Errorf("a record without headers: %q", r.Value)
+		i, err := number(r)
+		if err != nil {
+			return err
 		}
-		i, err := strconv.Atoi(string(r.Headers[0].Value))
+		if before, ok := last[string(r.Key)]; r.Key != nil && ok && before >= i {
+			return fmt.Errorf("record %d comes after %d", i, before)
+		}
+		last[string(r.Key)] = i
+	}
+	return Once(got, want)
+}
+
+func number(r Record) (int, error) {
+	if len(r.Headers) == 0 {
+		return 0, fmt.Errorf("a record without headers: %q", r.Value)
+	}
+	return strconv.Atoi(string(r.Headers[0].Value))
+}
+
+// Once says whether the records are those with the numbers, each once and whole.
+func Once(got []Record, want []int) error {
+	var numbers []int
+	for _, r := range got {
+		i, err := number(r)
 		if err != nil {
 			return err
 		}
@@ -87,10 +110,6 @@ func Exactly(got []Record, want []int) error {
 				return fmt.Errorf("record %d: header %d is %q=%q", i, n, g.Key, g.Value)
 			}
 		}
-		if before, ok := last[string(r.Key)]; r.Key != nil && ok && before >= i {
-			return fmt.Errorf("record %d comes after %d", i, before)
-		}
-		last[string(r.Key)] = i
 		numbers = append(numbers, i)
 	}
 	sort.Ints(numbers)
