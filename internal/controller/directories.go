@@ -93,8 +93,8 @@ func (d *decision) assignReplicasToDirs(req *kmsg.AssignReplicasToDirsRequest, r
 // assignReplica puts one replica into a directory. In a directory that is offline
 // it cannot be in sync. Found in one that is online, after nobody knew where it is, it may
 // lead as after its broker came back. A replica whose old directory is gone begins without
-// its records: of several replicas another one may have them, so that it does not lead by
-// that; an only one does.
+// its records: of several replicas another one may have them, so that it is not the last
+// known leader any more, as it is in Apache Kafka; an only one leads.
 func (d *decision) assignReplica(b *metadata.Broker, dir kafka.UUID, topic kafka.TopicID, index int32) error {
 	t := d.img.TopicByID(topic)
 	if t == nil {
@@ -110,7 +110,7 @@ func (d *decision) assignReplica(b *metadata.Broker, dir kafka.UUID, topic kafka
 	c := d.newChange(t, index, p)
 	c.moved, c.movedTo = b.ID, dir
 	old := p.Directory(b.ID)
-	found := old == metadata.DirLost || old == metadata.DirUnassigned || b.HasOnlineDirectory(old) || len(p.Replicas) == 1
+	found := old == metadata.DirLost || b.HasOnlineDirectory(old) || len(p.Replicas) == 1
 	here := b.HasOnlineDirectory(dir)
 	c.emptied = here && !found
 	if !here {

@@ -282,7 +282,7 @@ func (l *Log) findEnd(s *segment, size int64) (next int64, recovered bool, err e
 		return s.base, false, nil
 	}
 	if err := l.readyIndexLocked(s); errors.Is(err, errIndexDamaged) {
-		return 0, true, l.recoverTail(s)
+		return 0, true, l.recover(s.base)
 	} else if err != nil {
 		return 0, false, l.ioError("reading an offset index", err)
 	}
@@ -308,15 +308,12 @@ func (l *Log) findEnd(s *segment, size int64) (next int64, recovered bool, err e
 				return 0, false, l.ioError("reading the active segment", err)
 			}
 			l.env.logger.Warn("the active segment does not end as after a clean stop", "partition", l.tp.String(), "position", pos, "error", err)
-			return 0, true, l.recoverTail(s)
+			return 0, true, l.recover(s.base)
 		}
 		next, pos = info.LastOffset+1, pos+int64(info.Size)
 	}
 	return next, false, nil
 }
-
-// recoverTail checks the active segment batch by batch.
-func (l *Log) recoverTail(s *segment) error { return l.recover(s.base) }
 
 // restartAt begins the log again at offset because its files end below the log
 // start: they were tampered with, or lost what a checkpoint still knows.

@@ -161,7 +161,7 @@ func (c *chain) judge(p point, hit bool, r inject.Result, stdout, stderr string)
 	case errors.Is(r.Exit, os.ErrDeadlineExceeded):
 		return complain("it does not end")
 	case killed && r.Exit != nil && code == -1:
-	case offline && !c.offline && code == exitWrong:
+	case offline && code == exitWrong:
 		// It compares before it writes, so that the next life can judge both.
 		c.note("a directory was offline at the start: left to the next life")
 	case code == exitFoul:

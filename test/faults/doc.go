@@ -27,7 +27,7 @@
 // deleted may be back when the log says that it cannot use the checkpoint of log starts.
 //
 // A life that begins with a directory offline, by its own fault, cannot read what is in it;
-// it compares before it writes, and what it finds is left to the next life to judge, unless
-// -offline is given. A life that, as Apache Kafka does, takes a checkpoint that it cannot
+// it compares before it writes, and what it finds is left to the next life to judge. A life
+// that, as Apache Kafka does, takes a checkpoint that it cannot
 // read for none is not judged.
 package main

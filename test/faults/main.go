@@ -24,10 +24,9 @@ func main() {
 	dir := flag.String("dir", defaultDir(), "where the data directories are made")
 	seed := flag.Uint64("seed", 1, "seed of the scripts and of the points")
 	limit := flag.Duration("limit", 12*time.Hour, "time after which no chain begins")
-	offline := flag.Bool("offline", false, "judge lives that began with a directory offline, too")
 	verbose := flag.Bool("v", false, "print every point")
 	flag.Parse()
-	if err := run(*points, strings.Split(*kinds, ","), *workers, *dir, *seed, *limit, *offline, *verbose); err != nil {
+	if err := run(*points, strings.Split(*kinds, ","), *workers, *dir, *seed, *limit, *verbose); err != nil {
 		fmt.Fprintln(os.Stderr, "faults:", err)
 		os.Exit(1)
 	}
@@ -42,7 +41,7 @@ func defaultDir() string {
 	return os.TempDir()
 }
 
-func run(points int, kinds []string, workers int, dir string, seed uint64, limit time.Duration, offline, verbose bool) error {
+func run(points int, kinds []string, workers int, dir string, seed uint64, limit time.Duration, verbose bool) error {
 	base, err := os.MkdirTemp(dir, "gregor-faults-")
 	if err != nil {
 		return err
@@ -54,7 +53,6 @@ func run(points int, kinds []string, workers int, dir string, seed uint64, limit
 		return fmt.Errorf("building the life: %w\n%s", err, out)
 	}
 	t := newTally(points, kinds, verbose)
-	t.offline = offline
 	began := time.Now()
 	t.until = began.Add(limit)
 	stop := make(chan struct{})
@@ -86,7 +84,6 @@ type tally struct {
 	wanted  int
 	until   time.Time
 	verbose bool
-	offline bool
 	kinds   []inject.How
 
 	mu       sync.Mutex
