@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"reflect"
 	"sync"
 
 	"github.com/twmb/franz-go/pkg/kbin"
@@ -16,7 +17,9 @@ const maxFrame = 64 << 20
 
 // Relay stands between clients and a broker and puts an error code into the next
 // response to one kind of request. The broker has done what it was asked for: to the
-// client that is the worst case of a code that says it may not have.
+// client that is the worst case of a code that says it may not have. A response that is
+// an error already passes as it is, as when the transaction before is still ending: what
+// was asked for was not done, and the client will ask again.
 type Relay struct {
 	mu       sync.Mutex
 	key      int16         // guarded by mu
@@ -54,17 +57,19 @@ func (r *Relay) Rejoined() bool {
 	return r.rejoined
 }
 
-// take is the code for a response to a request of that key, 0 for none.
-func (r *Relay) take(key int16) int16 {
+// pass is the response as the client gets it.
+func (r *Relay) pass(frame []byte, a asked) []byte {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.code == 0 || r.key != key {
-		return 0
+	if r.code == 0 || r.key != a.key {
+		return frame
 	}
-	code := r.code
-	r.code = 0
-	close(r.injected)
-	return code
+	out, ok := withCode(frame, a, r.code)
+	if ok {
+		r.code = 0
+		close(r.injected)
+	}
+	return out
 }
 
 // saw notes a request that passes.
@@ -115,10 +120,7 @@ func (r *Relay) Serve(client, broker net.Conn) {
 			if err != nil {
 				return
 			}
-			if code := r.take(a.key); code != 0 {
-				f = withCode(f, a, code)
-			}
-			if _, err := client.Write(f); err != nil {
+			if _, err := client.Write(r.pass(f, a)); err != nil {
 				return
 			}
 		}
@@ -158,21 +160,58 @@ func joins(a asked, frame []byte) bool {
 	return r.Complete() == nil && req.ReadFrom(r.Src) == nil && req.MemberEpoch == 0
 }
 
-// withCode puts the code wherever the response has one for what was asked.
-func withCode(frame []byte, a asked, code int16) []byte {
-	resp := kmsg.ResponseForKey(a.key)
-	resp.SetVersion(a.version)
-	header := 8
-	if resp.IsFlexible() {
-		header = 9
-	}
-	if err := resp.ReadFrom(frame[header:]); err != nil {
-		panic(err)
+// withCode is the response with the code wherever it has one for what was asked, and
+// false if it carries another one.
+func withCode(frame []byte, a asked, code int16) ([]byte, bool) {
+	header, resp := parse(frame, a)
+	if errorCode(reflect.ValueOf(resp)) != 0 {
+		return frame, false
 	}
 	setCode(resp, code)
-	out := append([]byte(nil), frame[:header]...)
-	out = resp.AppendTo(out)
-	return append(kbin.AppendInt32(nil, int32(len(out)-4)), out[4:]...)
+	out := resp.AppendTo(append([]byte(nil), header...))
+	return append(kbin.AppendInt32(nil, int32(len(out)-4)), out[4:]...), true
+}
+
+// parse splits a response from its header, which the size is part of.
+func parse(frame []byte, a asked) (header []byte, resp kmsg.Response) {
+	resp = kmsg.ResponseForKey(a.key)
+	resp.SetVersion(a.version)
+	n := 8
+	if resp.IsFlexible() {
+		n = 9
+	}
+	if err := resp.ReadFrom(frame[n:]); err != nil {
+		panic(err)
+	}
+	return frame[:n], resp
+}
+
+// errorCode is the first error code that a response, or any part of it, carries; 0 for
+// none.
+func errorCode(v reflect.Value) int16 {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			return errorCode(v.Elem())
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			if code := errorCode(v.Index(i)); code != 0 {
+				return code
+			}
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			f := v.Field(i)
+			if v.Type().Field(i).Name == "ErrorCode" && f.Int() != 0 {
+				return int16(f.Int())
+			}
+			if code := errorCode(f); code != 0 {
+				return code
+			}
+		}
+	}
+	return 0
 }
 
 func setCode(resp kmsg.Response, code int16) {
