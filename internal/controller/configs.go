@@ -364,15 +364,24 @@ func (d *decision) checkNode(name string) error {
 }
 
 // topicDefaults is the node's configuration with the dynamic values of the image,
-// which new topics take their defaults from.
+// which new topics take their defaults from. It is made anew when those differ from
+// the last decision's: parsing every key takes longer than all else of a CreateTopics.
 func (d *decision) topicDefaults() *config.Broker {
-	if d.defaults == nil {
-		node := d.img.Config(metadata.ConfigResource{Type: metadata.ResourceBroker, Name: strconv.Itoa(int(d.cfg.NodeID))})
-		cluster := d.img.Config(clusterDefault)
-		d.defaults = d.cfg.Static
+	node := d.img.Config(metadata.ConfigResource{Type: metadata.ResourceBroker, Name: strconv.Itoa(int(d.cfg.NodeID))})
+	cluster := d.img.Config(clusterDefault)
+	last := &d.defaults
+	if last.broker == nil || !maps.Equal(last.node, node) || !maps.Equal(last.cluster, cluster) {
+		*last = topicDefaults{node: node, cluster: cluster, broker: d.cfg.Static}
 		if len(node) > 0 || len(cluster) > 0 {
-			d.defaults, _ = d.cfg.Static.WithDynamic(node, cluster)
+			last.broker, _ = d.cfg.Static.WithDynamic(node, cluster)
 		}
 	}
-	return d.defaults
+	return last.broker
+}
+
+// topicDefaults keeps the configuration that new topics take their defaults from, and
+// the dynamic values of the image that it has.
+type topicDefaults struct {
+	node, cluster map[string]string
+	broker        *config.Broker
 }

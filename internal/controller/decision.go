@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/gregorhq/gregor/internal/config"
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/metadata"
 	"github.com/gregorhq/gregor/internal/records"
@@ -25,8 +24,6 @@ type decision struct {
 
 	records []records.Message
 	created map[string]string // topics created here, by the name that their metrics have
-
-	defaults *config.Broker // made by topicDefaults
 }
 
 func (m *Machine) decide(in Input) *decision {

@@ -78,6 +78,7 @@ type Machine struct {
 	cfg      Config
 	rng      *rand.Rand
 	sessions sessions
+	defaults topicDefaults // of the last decision that needed them
 
 	nextBalanceMs int64 // when preferred leaders are looked after again
 	nextUncleanMs int64 // when leaderless partitions are looked after again

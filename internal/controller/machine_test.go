@@ -201,3 +201,37 @@ func TestPlacementIsEven(t *testing.T) {
 		}
 	}
 }
+
+// TestNewTopicsTellOfTheDefaultsOfNow: the configs in the answer follow the cluster's
+// and the broker's dynamic values, one decision after another.
+func TestNewTopicsTellOfTheDefaultsOfNow(t *testing.T) {
+	w := newWorld(t)
+	for _, line := range []string{"boot mv=3.9", "register 1", "heartbeat 1"} {
+		w.run(line)
+	}
+	for i, step := range []struct{ change, want string }{
+		{"", "604800000"},
+		{"incremental broker: set:log.retention.ms=5", "5"},
+		{"incremental broker: set:log.retention.ms=6", "6"},
+		{"incremental broker:1 set:log.retention.ms=7", "7"},
+		{"incremental broker:1 delete:log.retention.ms", "6"},
+		{"incremental broker: delete:log.retention.ms", "604800000"},
+	} {
+		if step.change != "" {
+			w.run(step.change)
+		}
+		res, err := w.m.Handle(w.input(), w.createRequest(parseArgs([]string{fmt.Sprint("t", i)})))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := "nothing"
+		for _, c := range res.Reply.(*kmsg.CreateTopicsResponse).Topics[0].Configs {
+			if c.Name == "retention.ms" {
+				got = *c.Value
+			}
+		}
+		if got != step.want {
+			t.Errorf("after %q: retention.ms %s, want %s", step.change, got, step.want)
+		}
+	}
+}
