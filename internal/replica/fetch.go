@@ -172,6 +172,10 @@ func (part *FetchPart) unknown(err error) {
 // readPart reads one partition. A follower's progress is noted on the first read of
 // a request only.
 func (p *Partition) readPart(op *FetchOp, part *FetchPart, maxBytes int, minOne, first bool) {
+	if !first && p.quiet(part) {
+		return
+	}
+	part.wait.quiet = false
 	part.unknown(nil)
 	v, err := p.check(part.CurrentLeaderEpoch, op.OnlyLeader)
 	if err == nil {
@@ -262,6 +266,7 @@ func (p *Partition) readView(v *view, op *FetchOp, part *FetchPart, maxBytes int
 		hw = v.log.HighWatermark()
 	}
 	part.HighWatermark, part.LastStableOffset, part.LogStartOffset = hw, lso, start
+	part.wait.end, part.wait.quiet = end, data.Size == 0
 	return nil
 }
 
@@ -279,6 +284,20 @@ func (part *FetchPart) divergence(l *log.Log, start int64) (bool, error) {
 	}
 	part.DivergingEpoch, part.DivergingEnd = epoch, end
 	return true, nil
+}
+
+// quiet says whether the outcome of the first read stands: there was nothing to tell,
+// and the partition is as it was. Most partitions of a fetch that ends at its deadline
+// are so, and with many of them this is what an idle cluster does.
+func (p *Partition) quiet(part *FetchPart) bool {
+	w := &part.wait
+	if !w.quiet || p.view.Load() != w.view {
+		return false
+	}
+	l := w.view.log
+	hw := l.HighWatermark()
+	return hw == part.HighWatermark && min(l.LastStableOffset(), hw) == part.LastStableOffset &&
+		l.LogEndOffset() == w.end && l.LogStartOffset() == part.LogStartOffset
 }
 
 // knownFollower refuses replicas that the assignment does not name. With an epoch in

@@ -350,3 +350,56 @@ func TestCheckpointOnlyWhatMoved(t *testing.T) {
 		t.Fatal("written though nothing moved")
 	}
 }
+
+// TestDeadlineAnswersWhatHasChanged: a fetch that ends at its deadline is answered by
+// what holds then, though nothing woke it, and belongs to its owner alone.
+func TestDeadlineAnswersWhatHasChanged(t *testing.T) {
+	k := newKit(t)
+	k.topic("t", 4, 1)
+	var parts []*Partition
+	for n := range int32(4) {
+		parts = append(parts, k.m.Get("t", n))
+		k.produce(parts[n], AcksAll, "a")
+		k.produce(parts[n], AcksAll, "b")
+	}
+	idle, cut, moved, few := 0, 1, 2, 3
+	r := new(recorder)
+	op := fetchOp(r, parts...)
+	op.OnlyLeader, op.MinBytes = true, 1<<20
+	for i := range op.Parts {
+		op.Parts[i].FetchOffset = 2
+	}
+	op.Parts[few].FetchOffset = 1
+	op.Start(k.m)
+	if r.done() != 0 {
+		t.Fatal("the fetch does not wait")
+	}
+	var d DeleteSlot
+	if !parts[cut].DeleteRecords(1, &d) || d.Err != nil {
+		t.Fatalf("raising the log start: %v", d.Err)
+	}
+	// What no wake tells must show all the same: the views are exchanged by hand.
+	v := *parts[moved].view.Load()
+	v.leader = false
+	parts[moved].view.Store(&v)
+	k.clock.Advance(2 * time.Second)
+	if r.done() != 1 {
+		t.Fatalf("completed %d times", r.done())
+	}
+	if p := &op.Parts[idle]; p.Err != nil || p.Data.Size != 0 || p.HighWatermark != 2 || p.LastStableOffset != 2 || p.LogStartOffset != 0 {
+		t.Errorf("idle: %+v", p)
+	}
+	if p := &op.Parts[cut]; p.Err != nil || p.LogStartOffset != 1 {
+		t.Errorf("log start moved: %+v", p)
+	}
+	if p := &op.Parts[moved]; kafka.CodeOf(p.Err) != kafka.NotLeaderOrFollower {
+		t.Errorf("another leader: %+v", p)
+	}
+	if p := &op.Parts[few]; p.Err != nil || p.Data.Size == 0 {
+		t.Errorf("less than the fetch wanted: %+v", p)
+	}
+	op.ReleaseData()
+	if !op.Recycle() {
+		t.Error("somebody else holds the op")
+	}
+}

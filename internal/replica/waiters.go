@@ -9,6 +9,10 @@ type fetchWait struct {
 	// seen is the end that the fetch knows of: the larger of its offset and what was
 	// readable when last looked at.
 	seen int64
+	// end is the log's end offset as of the last read, and quiet says that there was
+	// neither data nor anything else to tell then.
+	end   int64
+	quiet bool
 	// counted is what the partition contributes to op.avail.
 	counted    int
 	listed     bool
@@ -66,12 +70,16 @@ func (op *FetchOp) claim() bool {
 	}
 }
 
-// expire is the deadline.
+// expire is the deadline. The timer's hold goes first when nobody else will complete
+// the fetch, so that its owner can use it again.
 func (op *FetchOp) expire() {
-	if op.claim() {
-		op.complete()
+	if !op.claim() {
+		op.holds.Add(-1)
+		return
 	}
+	op.timed = false
 	op.holds.Add(-1)
+	op.complete()
 }
 
 // complete answers a fetch that this goroutine has claimed: it leaves the lists, is
