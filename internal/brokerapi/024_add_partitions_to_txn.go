@@ -24,6 +24,14 @@ func (a *API) addPartitionsToTxn(r *server.Request) {
 	if !decode(r, &req) {
 		return
 	}
+	if to, ok := a.relayTo(&req.UnknownTags); ok && req.Version >= addPartitionsBrokers {
+		a.relay(r, to, PurposeVerification, &req, func(code *kafka.Code) kmsg.Response {
+			resp := kmsg.NewPtrAddPartitionsToTxnResponse()
+			resp.ErrorCode = code.Num()
+			return resp
+		})
+		return
+	}
 	op := &addPartitionsOp{r: r, version: req.Version}
 	for _, t := range req.Transactions {
 		add := &txn.AddPartitions{TransactionalID: t.TransactionalID, ProducerID: t.ProducerID, ProducerEpoch: t.ProducerEpoch, VerifyOnly: t.VerifyOnly}

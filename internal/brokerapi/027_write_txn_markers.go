@@ -22,22 +22,10 @@ func (a *API) writeTxnMarkers(r *server.Request) {
 	}
 	op := &markersOp{r: r, resp: kmsg.NewPtrWriteTxnMarkersResponse(), pending: 1}
 	op.resp.Version = req.Version
-	// The response is laid out first, so that results find their place.
-	for _, m := range req.Markers {
-		rm := kmsg.NewWriteTxnMarkersResponseMarker()
-		rm.ProducerID = m.ProducerID
-		for _, t := range m.Topics {
-			rt := kmsg.NewWriteTxnMarkersResponseMarkerTopic()
-			rt.Topic = t.Topic
-			for _, p := range t.Partitions {
-				rp := kmsg.NewWriteTxnMarkersResponseMarkerTopicPartition()
-				rp.Partition = p
-				rt.Partitions = append(rt.Partitions, rp)
-				op.pending++
-			}
-			rm.Topics = append(rm.Topics, rt)
-		}
-		op.resp.Markers = append(op.resp.Markers, rm)
+	op.layOut(&req)
+	if to, ok := a.relayTo(&req.UnknownTags); ok {
+		a.relay(r, to, PurposeMarkers, &req, op.fill)
+		return
 	}
 	for i, m := range req.Markers {
 		version := int16(0)
@@ -74,6 +62,38 @@ type markersOp struct {
 	mu      sync.Mutex
 	resp    *kmsg.WriteTxnMarkersResponse // guarded by mu
 	pending int                           // guarded by mu: the markers, and the handler until it is done
+}
+
+// layOut makes the response that the results find their place in.
+func (op *markersOp) layOut(req *kmsg.WriteTxnMarkersRequest) {
+	for _, m := range req.Markers {
+		rm := kmsg.NewWriteTxnMarkersResponseMarker()
+		rm.ProducerID = m.ProducerID
+		for _, t := range m.Topics {
+			rt := kmsg.NewWriteTxnMarkersResponseMarkerTopic()
+			rt.Topic = t.Topic
+			for _, p := range t.Partitions {
+				rp := kmsg.NewWriteTxnMarkersResponseMarkerTopicPartition()
+				rp.Partition = p
+				rt.Partitions = append(rt.Partitions, rp)
+				op.pending++
+			}
+			rm.Topics = append(rm.Topics, rt)
+		}
+		op.resp.Markers = append(op.resp.Markers, rm)
+	}
+}
+
+// fill gives every partition the same result.
+func (op *markersOp) fill(code *kafka.Code) kmsg.Response {
+	for _, m := range op.resp.Markers {
+		for _, t := range m.Topics {
+			for k := range t.Partitions {
+				t.Partitions[k].ErrorCode = code.Num()
+			}
+		}
+	}
+	return op.resp
 }
 
 // finish notes one result; the last one answers.

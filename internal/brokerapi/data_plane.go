@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/metadata"
@@ -18,6 +19,7 @@ type dataPlane struct {
 	once     sync.Once
 	sessions *sessions
 	ids      producerIDs
+	detours  atomic.Uint32 // requests that were sent through a third broker
 	ctx      context.Context
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup

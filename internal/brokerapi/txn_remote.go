@@ -5,6 +5,7 @@ import (
 
 	"github.com/gregorhq/gregor/internal/coord"
 	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/producer"
 	"github.com/gregorhq/gregor/internal/txn"
 )
 
@@ -58,14 +59,21 @@ func (r *markerRun) writeRemote(leader int32, marker coord.TxnAppend, partitions
 	}
 	req := kmsg.NewPtrWriteTxnMarkersRequest()
 	req.Markers = append(req.Markers, m)
-	p.Go(req, func(resp kmsg.Response, err error) {
+	done := func(resp kmsg.Response, err error) {
 		if err != nil {
 			// Whether the marker was written is unknown: a second one does no harm.
 			r.report(sameResult(partitions, kafka.NetworkException.Errorf("markers at broker %d: %w", leader, err)))
 			return
 		}
 		r.report(markerResults(partitions, resp.(*kmsg.WriteTxnMarkersResponse)))
-	})
+	}
+	if marker.TransactionVersion < producer.TransactionVersion2 {
+		// A marker that comes late could end the producer's next transaction. With v2 the
+		// epoch tells them apart.
+		p.Go(req, done)
+		return
+	}
+	r.api.goAround(leader, p, PurposeMarkers, req, &req.UnknownTags, done)
 }
 
 // markerResults finds the result of each partition. One that the answer leaves out is
@@ -125,9 +133,9 @@ func (a *API) coordinator(transactionalID string) (id int32, ok bool) {
 	return reg.Leader, true
 }
 
-// sendRemote asks a coordinator on another broker. done gets the code of each
-// partition, not translated, in their order.
-func (v *verification) sendRemote(p Peer, done func([]error)) {
+// sendRemote asks the coordinator on broker id, to which p is the way. done gets the code
+// of each partition, not translated, in their order.
+func (v *verification) sendRemote(a *API, id int32, p Peer, done func([]error)) {
 	t := kmsg.NewAddPartitionsToTxnRequestTransaction()
 	t.TransactionalID, t.ProducerID, t.ProducerEpoch, t.VerifyOnly = v.transactionalID, v.producerID, v.epoch, !v.adds
 	places := map[string]int{}
@@ -144,7 +152,7 @@ func (v *verification) sendRemote(p Peer, done func([]error)) {
 	}
 	req := kmsg.NewPtrAddPartitionsToTxnRequest()
 	req.Transactions = append(req.Transactions, t)
-	p.Go(req, func(resp kmsg.Response, err error) {
+	a.goAround(id, p, PurposeVerification, req, &req.UnknownTags, func(resp kmsg.Response, err error) {
 		out := make([]error, len(v.partitions))
 		if err != nil {
 			for i := range out {

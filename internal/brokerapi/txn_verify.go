@@ -53,7 +53,7 @@ func (v *verification) send(a *API, done func([]error)) {
 	}
 	if id, ok := a.coordinator(v.transactionalID); ok && id != int32(a.NodeID) {
 		if p := a.peer(id, PurposeVerification); p != nil {
-			v.sendRemote(p, func(codes []error) {
+			v.sendRemote(a, id, p, func(codes []error) {
 				for i, err := range codes {
 					codes[i] = v.translate(err)
 				}

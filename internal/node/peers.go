@@ -2,11 +2,16 @@ package node
 
 import (
 	"sync"
+	"time"
 
 	"github.com/gregorhq/gregor/internal/brokerapi"
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/rpc"
 )
+
+// answerSlack is what a broker gets beyond request.timeout.ms to say that it ran out of
+// time itself.
+const answerSlack = 500 * time.Millisecond
 
 // peers are the connections to other brokers that the doors use, one for each broker
 // and purpose. They are opened when they are needed.
@@ -31,7 +36,7 @@ func (p *peers) get(id kafka.NodeID, purpose string) brokerapi.Peer {
 	k := peerKey{id, purpose}
 	n := p.nodes[k]
 	if n == nil {
-		n = p.n.peer(id, purpose, rpc.DefaultRequestTimeout)
+		n = p.n.peer(id, purpose, time.Duration(p.n.static.RequestTimeoutMs)*time.Millisecond+answerSlack)
 		if p.closed {
 			_ = n.Close() // it refuses what it is given
 			return n
