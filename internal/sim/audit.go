@@ -52,6 +52,11 @@ func (r *run) compare(img *metadata.Image) []string {
 					faults = append(faults, err.Error())
 				}
 			}
+			if p.HasLeader() {
+				if err := knowsItsEpoch(r.c.hosts[p.Leader-1], kafka.TopicPartition{Topic: t.Name, Partition: i}, p.LeaderEpoch); err != nil {
+					faults = append(faults, err.Error())
+				}
+			}
 			for _, id := range p.Replicas[1:] {
 				h := r.c.hosts[id-1]
 				err := sameLog(first, h, dir)
@@ -81,6 +86,23 @@ func gapless(h *host, dir string) error {
 		}
 		next = base + int64(binary.BigEndian.Uint32(data[23:])) + 1
 		data = data[min(12+int(binary.BigEndian.Uint32(data[8:])), len(data)):]
+	}
+	return nil
+}
+
+// knowsItsEpoch says that a leader has noted where its epoch begins, records or not: it
+// tells followers and clients whether they diverge by that.
+func knowsItsEpoch(h *host, tp kafka.TopicPartition, epoch kafka.LeaderEpoch) error {
+	if h.run == nil {
+		return fmt.Errorf("%s does not run", h.name)
+	}
+	l := h.run.node.Log(tp)
+	if l == nil {
+		return fmt.Errorf("%s has no %s", h.name, tp)
+	}
+	entries := l.EpochEntries()
+	if len(entries) == 0 || entries[len(entries)-1].Epoch != epoch {
+		return fmt.Errorf("epoch not noted: %s leads %s in epoch %d and knows of %v", h.name, tp, epoch, entries)
 	}
 	return nil
 }

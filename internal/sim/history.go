@@ -43,6 +43,7 @@ type history struct {
 	order   []*written
 	held    map[place]string // what an offset was seen to hold
 	reads   int
+	ghosts  int              // requests of former lives that were answered
 	early   map[string]place // what read_committed showed while faults went on
 	faults  []string         // what must not happen and did
 	commits map[string]*commits
@@ -152,6 +153,13 @@ func (h *history) fault(format string, args ...any) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.faultf(format, args...)
+}
+
+// haunted notes that a ghost was answered.
+func (h *history) haunted() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ghosts++
 }
 
 // see notes that a reader found value at p.

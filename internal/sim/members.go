@@ -54,11 +54,13 @@ func (cl *client) membership(until time.Time) error {
 	} else if cl.rng.Intn(2) == 0 {
 		opts = append(opts, kgo.Balancers(kgo.RangeBalancer()))
 	}
-	kc, err := cl.connect(opts...)
+	life, end := context.WithCancel(context.Background())
+	kc, err := cl.connect(append(opts, kgo.WithContext(life))...)
 	if err != nil {
+		end()
 		return err
 	}
-	defer kc.CloseAllowingRebalance()
+	defer cl.leave(kc, end)
 	for !cl.done() && time.Now().Before(until) {
 		ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
 		fs := kc.PollRecords(ctx, 50)
@@ -82,10 +84,41 @@ func (cl *client) membership(until time.Time) error {
 		if len(next) > 0 && cl.rng.Intn(3) == 0 {
 			cl.commitRead(kc, next)
 		}
+		if len(next) > 0 && !cl.consumer && cl.rng.Intn(10) == 0 {
+			cl.hauntGroup(kc, settled, next)
+		}
 		kc.AllowRebalance()
 		cl.pause(100 * time.Millisecond)
 	}
 	return nil
+}
+
+// leave ends a member. It asks to leave by hand and is shut then: franz-go's own way has
+// to have its lines, which are cut first (see lines). end ends its context, with which it
+// asks no more.
+func (cl *client) leave(kc *kgo.Client, end func()) {
+	kc.AllowRebalance()
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	id, _ := kc.GroupMetadata()
+	var req kmsg.Request
+	if cl.consumer {
+		hb := kmsg.NewPtrConsumerGroupHeartbeatRequest()
+		hb.Group, hb.MemberID, hb.MemberEpoch = groupName, id, -1
+		req = hb
+	} else {
+		lg := kmsg.NewPtrLeaveGroupRequest()
+		m := kmsg.NewLeaveGroupRequestMember()
+		m.MemberID = id
+		lg.Group, lg.MemberID, lg.Members = groupName, id, append(lg.Members, m)
+		req = lg
+	}
+	if id != "" {
+		_, _ = kc.Request(ctx, req) // one that is not heard is a member that died
+	}
+	cancel()
+	cl.cutOff(kc)
+	end()
+	kc.CloseAllowingRebalance() // a poll whose time was over may have begun to block them since
 }
 
 func commitKey(topic string, partition int32) string {
@@ -98,18 +131,10 @@ func commitKey(topic string, partition int32) string {
 func (cl *client) commitRead(kc *kgo.Client, next map[int32]int64) {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
-	req := kmsg.NewPtrOffsetCommitRequest()
-	req.Group = groupName
-	req.MemberID, req.Generation = kc.GroupMetadata()
-	t := kmsg.NewOffsetCommitRequestTopic()
-	t.Topic = cl.topic
-	for _, p := range slices.Sorted(maps.Keys(next)) {
-		part := kmsg.NewOffsetCommitRequestTopicPartition()
-		part.Partition, part.Offset = p, next[p]
-		t.Partitions = append(t.Partitions, part)
-		cl.h.tryCommit(commitKey(cl.topic, p), next[p])
+	req := cl.commitRequest(ctx, kc, next)
+	for p, at := range next {
+		cl.h.tryCommit(commitKey(cl.topic, p), at)
 	}
-	req.Topics = append(req.Topics, t)
 	resp, err := req.RequestWith(ctx, kc)
 	if err != nil || len(resp.Topics) != 1 {
 		return
@@ -119,4 +144,24 @@ func (cl *client) commitRead(kc *kgo.Client, next map[int32]int64) {
 			cl.h.commitAcked(commitKey(cl.topic, p.Partition), next[p.Partition])
 		}
 	}
+}
+
+// commitRequest commits as the member that kc is. From version 10 on the topic goes by
+// its id, before that by its name.
+func (cl *client) commitRequest(ctx context.Context, kc *kgo.Client, next map[int32]int64) *kmsg.OffsetCommitRequest {
+	req := kmsg.NewPtrOffsetCommitRequest()
+	req.Group = groupName
+	req.MemberID, req.Generation = kc.GroupMetadata()
+	if cl.topicID == ([16]byte{}) {
+		_, cl.topicID, _ = cl.leader(ctx, kc, 0)
+	}
+	t := kmsg.NewOffsetCommitRequestTopic()
+	t.Topic, t.TopicID = cl.topic, cl.topicID
+	for _, p := range slices.Sorted(maps.Keys(next)) {
+		part := kmsg.NewOffsetCommitRequestTopicPartition()
+		part.Partition, part.Offset = p, next[p]
+		t.Partitions = append(t.Partitions, part)
+	}
+	req.Topics = append(req.Topics, t)
+	return req
 }

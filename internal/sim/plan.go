@@ -89,6 +89,10 @@ func properties(nodes int, rng *rand.Rand) map[string]string {
 	if rng.Intn(4) == 0 {
 		props["metadata.log.max.record.bytes.between.snapshots"] = "4096"
 	}
+	if nodes > 1 && rng.Intn(2) == 0 {
+		// Followers fall out of the in-sync set long before their leader can be fenced.
+		props["replica.lag.time.max.ms"] = "800"
+	}
 	return props
 }
 

@@ -24,6 +24,7 @@ type Report struct {
 	Unknown  int
 	Reads    int
 	Commits  int
+	Ghosts   int
 	Kinds    map[string]int // faults of the schedule by kind
 	Virtual  time.Duration
 }
@@ -61,7 +62,7 @@ func Run(p Plan) (*Report, error) {
 	for _, k := range r.h.commits {
 		rep.Commits += int(k.acked)
 	}
-	rep.Reads, rep.Virtual = r.h.reads, time.Since(began)
+	rep.Reads, rep.Ghosts, rep.Virtual = r.h.reads, r.h.ghosts, time.Since(began)
 	return rep, err
 }
 

@@ -148,20 +148,20 @@ func (c campaign) share(t *testing.T, workers int64, sum *totals) {
 
 // totals are the sums of many reports.
 type totals struct {
-	Seeds, Acked, Aborted, Unknown, Reads, Commits int
-	Virtual                                        time.Duration
-	Kinds                                          map[string]int
+	Seeds, Acked, Aborted, Unknown, Reads, Commits, Ghosts int
+	Virtual                                                time.Duration
+	Kinds                                                  map[string]int
 }
 
 func newTotals() *totals { return &totals{Kinds: map[string]int{}} }
 
 func (s *totals) of(r *Report) *totals {
-	return &totals{1, r.Acked, r.Aborted, r.Unknown, r.Reads, r.Commits, r.Virtual, r.Kinds}
+	return &totals{1, r.Acked, r.Aborted, r.Unknown, r.Reads, r.Commits, r.Ghosts, r.Virtual, r.Kinds}
 }
 
 func (s *totals) add(o *totals) {
 	s.Seeds, s.Acked, s.Aborted, s.Unknown = s.Seeds+o.Seeds, s.Acked+o.Acked, s.Aborted+o.Aborted, s.Unknown+o.Unknown
-	s.Reads, s.Commits, s.Virtual = s.Reads+o.Reads, s.Commits+o.Commits, s.Virtual+o.Virtual
+	s.Reads, s.Commits, s.Ghosts, s.Virtual = s.Reads+o.Reads, s.Commits+o.Commits, s.Ghosts+o.Ghosts, s.Virtual+o.Virtual
 	for k, v := range o.Kinds {
 		s.Kinds[k] += v
 	}
@@ -172,6 +172,6 @@ func (s *totals) String() string {
 	for _, k := range slices.Sorted(maps.Keys(s.Kinds)) {
 		parts = append(parts, fmt.Sprintf("%d x %s", s.Kinds[k], k))
 	}
-	return fmt.Sprintf("%v of their time: %d records acknowledged, %d aborted, %d with unknown outcome, %d offsets committed, %d reads; %s; 0 violations",
-		s.Virtual.Round(time.Second), s.Acked, s.Aborted, s.Unknown, s.Commits, s.Reads, strings.Join(parts, ", "))
+	return fmt.Sprintf("%v of their time: %d records acknowledged, %d aborted, %d with unknown outcome, %d offsets committed, %d reads, %d ghosts refused; %s; 0 violations",
+		s.Virtual.Round(time.Second), s.Acked, s.Aborted, s.Unknown, s.Commits, s.Reads, s.Ghosts, strings.Join(parts, ", "))
 }

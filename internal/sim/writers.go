@@ -22,6 +22,8 @@ type client struct {
 	rng   *rand.Rand
 	topic string
 	parts int32
+	// topicID is the topic's, once a client that needs it has asked.
+	topicID [16]byte
 	// consumer says that groups use the protocol of KIP-848.
 	consumer bool
 	stopped  <-chan struct{} // no new work once it is closed
@@ -32,7 +34,7 @@ type client struct {
 
 // settings of every franz-go client: quick to find out that a node has gone.
 func (cl *client) connect(opts ...kgo.Opt) (*kgo.Client, error) {
-	l := &lines{cl: cl}
+	l := &lines{cl: cl, cut: make(chan struct{})}
 	opts = append([]kgo.Opt{
 		kgo.SeedBrokers(cl.c.seeds()...), kgo.Dialer(l.dial), kgo.ClientID(cl.name), kgo.WithHooks(l),
 		kgo.MetadataMinAge(50 * time.Millisecond), kgo.RequestTimeoutOverhead(time.Second),
@@ -51,28 +53,44 @@ const hop = 200 * time.Microsecond
 // while it waits for answers to fetches it holds mutexes that others of its goroutines
 // want, and one that waits for a mutex keeps a synctest bubble's time from going on.
 type lines struct {
-	cl *client
+	cl  *client
+	cut chan struct{} // closed under mu
 
 	mu    sync.Mutex
 	conns []net.Conn
-	cut   bool
+}
+
+// take lets time pass, unless the lines are cut.
+func (l *lines) take(d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-l.cut:
+		return net.ErrClosed
+	}
 }
 
 // dial takes a moment, as every dial does.
 func (l *lines) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	time.Sleep(5 * hop)
+	if err := l.take(5 * hop); err != nil {
+		return nil, err
+	}
 	conn, err := l.cl.net.Dial(ctx, network, addr)
 	if err != nil {
 		return nil, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.cut {
+	select {
+	case <-l.cut:
 		conn.Close()
 		return nil, net.ErrClosed
+	default:
 	}
 	l.conns = append(l.conns, conn)
-	return paced{conn}, nil
+	return paced{conn, l}, nil
 }
 
 // OnNewClient makes lines a hook, by which shut finds those of a client.
@@ -80,23 +98,33 @@ func (l *lines) OnNewClient(kc *kgo.Client) { l.cl.lines.Store(kc, l) }
 
 // shut ends a client that connect made.
 func (cl *client) shut(kc *kgo.Client) {
+	cl.cutOff(kc)
+	kc.Close()
+}
+
+// cutOff leaves a client without connections.
+func (cl *client) cutOff(kc *kgo.Client) {
 	if v, ok := cl.lines.LoadAndDelete(kc); ok {
 		l := v.(*lines)
 		l.mu.Lock()
-		l.cut = true
+		close(l.cut)
 		for _, c := range l.conns {
 			c.Close()
 		}
 		l.mu.Unlock()
 	}
-	kc.Close()
 }
 
 // paced is a connection whose writes take a moment.
-type paced struct{ net.Conn }
+type paced struct {
+	net.Conn
+	of *lines
+}
 
 func (p paced) Write(b []byte) (int, error) {
-	time.Sleep(hop)
+	if err := p.of.take(hop); err != nil {
+		return 0, err
+	}
 	return p.Conn.Write(b)
 }
 
@@ -176,21 +204,38 @@ func (cl *client) knowProducerID(kc *kgo.Client) bool {
 // transact is a transactional producer; after anything doubtful it begins anew under
 // the same transactional id, which ends what was open.
 func (cl *client) transact() error {
+	var ghost producerGhost
 	for txn := 0; !cl.done(); {
 		kc, err := cl.connect(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.TransactionalID(cl.name), kgo.TransactionTimeout(5*time.Second), kgo.ProducerLinger(0))
 		if err != nil {
 			return err
 		}
 		for cl.knowProducerID(kc) {
+			if ghost != (producerGhost{}) {
+				cl.haunt(kc, ghost)
+			}
+			ghost = cl.self(kc)
 			txn++
-			if !cl.transaction(kc, txn) {
+			if !cl.transaction(kc, txn) || cl.rng.Intn(8) == 0 {
 				break
 			}
+			ghost = producerGhost{}
 			cl.pause(150 * time.Millisecond)
 		}
 		cl.shut(kc)
 	}
 	return nil
+}
+
+// self is what kc writes as now, before it is replaced.
+func (cl *client) self(kc *kgo.Client) producerGhost {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	id, epoch, err := kc.ProducerID(ctx)
+	if err != nil {
+		return producerGhost{}
+	}
+	return producerGhost{id, epoch}
 }
 
 // transaction runs one and says whether the client can go on.
@@ -240,7 +285,12 @@ func (cl *client) fate(ws []*written, f fate) {
 
 // commit commits rising offsets of a group of its own and reads them back.
 func (cl *client) commit() error {
-	kc, err := cl.connect()
+	var opts []kgo.Opt
+	if cl.rng.Intn(2) == 0 {
+		// Patient enough for what a coordinator says that has lost its office meanwhile.
+		opts = append(opts, kgo.RequestTimeoutOverhead(8*time.Second))
+	}
+	kc, err := cl.connect(opts...)
 	if err != nil {
 		return err
 	}
