@@ -35,6 +35,7 @@ type Socket struct {
 
 	read  readState
 	write writeState
+	watch watch
 }
 
 // readState belongs to the reading goroutine.

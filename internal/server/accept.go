@@ -62,7 +62,9 @@ func (s *Server) accepted(l *Listener, nc net.Conn) {
 	s.metrics.ConnectionsAccepted.Add(1)
 	l.metrics.Created.Add(1)
 	s.metrics.ConnectionsActive.Add(1)
-	go c.run()
+	if !c.park() {
+		go c.run()
+	}
 	if s.quotas.protected(l) && s.quotas.exceeded() {
 		s.evictIdlest(l)
 	}

@@ -14,8 +14,8 @@ import (
 // anonymous is the principal of a connection that did not authenticate.
 const anonymous = "User:ANONYMOUS"
 
-// conn is one connection. Its reader goroutine owns the fields of the first group;
-// mu guards the second; the third is atomic.
+// conn is one connection. Its reader goroutine owns the fields of the first group, the
+// one that begins next while it is parked; mu guards the second; the third is atomic.
 //
 // The queue holds the requests in the order they were read. The holder of writing,
 // and nobody else, takes completed requests off its head and writes them. Whoever
@@ -241,7 +241,8 @@ func (c *conn) drain() {
 		c.wake()
 	}
 	c.mu.Unlock()
-	_ = c.sock.SetReadDeadline(time.Unix(1, 0)) // a dead socket wakes the reader too
+	_ = c.sock.SetReadDeadline(longAgo) // a dead socket wakes the reader too
+	c.unpark()
 }
 
 func (c *conn) isDraining() bool {
@@ -276,6 +277,7 @@ func (c *conn) kill() {
 	c.room.Broadcast()
 	c.mu.Unlock()
 	_ = c.sock.Close() // the reader and writer see the error that matters
+	c.unpark()
 	for r := done; r != nil; {
 		next := r.next
 		r.next = nil

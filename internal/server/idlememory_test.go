@@ -12,7 +12,7 @@ import (
 // The race detector takes memory of its own, so this is for builds without it.
 
 // TestIdleConnectionMemory opens connections that did a request and are idle: they
-// hold no buffer, and little else.
+// hold no buffer and, when they are parked, no goroutine.
 func TestIdleConnectionMemory(t *testing.T) {
 	n := 10_000
 	var lim syscall.Rlimit
@@ -54,10 +54,17 @@ func TestIdleConnectionMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	each := (measure() - before) / uint64(n)
-	t.Logf("%d idle connections, %d bytes each", n, each)
-	if each > 6<<10 {
-		t.Errorf("an idle connection takes %d bytes", each)
+	check := func(what string, most uint64) {
+		each := (measure() - before) / uint64(n)
+		t.Logf("%d idle connections, %s: %d bytes each", n, what, each)
+		if each > most {
+			t.Errorf("an idle connection takes %d bytes, %s", each, what)
+		}
+	}
+	check("each with a reader", 6<<10)
+	if k.s.parking.get(k.s) != nil {
+		k.park()
+		check("parked", 5<<9)
 	}
 	if used := k.s.MemoryInUse(); used != 0 {
 		t.Errorf("%d bytes of the budget are taken", used)

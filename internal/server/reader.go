@@ -30,8 +30,14 @@ const (
 	memoryWaits = 6
 )
 
-// errDraining ends a reader that takes no more requests: what it took is answered.
-var errDraining = errors.New("no more requests are taken")
+var (
+	// errDraining ends a reader that takes no more requests: what it took is answered.
+	errDraining = errors.New("no more requests are taken")
+	// errIdle wakes a reader that has waited long; it may park.
+	errIdle = errors.New("nothing came for a while")
+	// errParked ends a reader whose connection goes on without it.
+	errParked = errors.New("parked")
+)
 
 // invalidRequest is the peer's fault and closes its connection with a warning.
 type invalidRequest struct{ err error }
@@ -39,10 +45,15 @@ type invalidRequest struct{ err error }
 func (e invalidRequest) Error() string { return e.err.Error() }
 func (e invalidRequest) Unwrap() error { return e.err }
 
-// run is the reader goroutine.
+// run is the reader goroutine: from the connection's beginning or from when it was
+// parked, to its end or until it is parked again.
 func (c *conn) run() {
-	defer c.srv.removed(c)
+	c.srv.awake(c)
 	err := c.serve()
+	if err == errParked {
+		return
+	}
+	defer c.srv.removed(c)
 	if errors.Is(err, errDraining) {
 		c.awaitDrained()
 	} else if err != nil && !c.dead.Load() {
@@ -78,7 +89,14 @@ func (c *conn) serve() (err error) {
 			return errDraining
 		}
 		if c.have == 0 || !c.complete() {
-			if err := c.read(); err != nil {
+			err := c.read()
+			if err == errIdle {
+				if c.have == 0 && c.park() {
+					return errParked
+				}
+				continue
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -141,8 +159,12 @@ func (c *conn) read() error {
 		return nil
 	}
 	switch {
-	case c.isDraining() && errors.Is(err, os.ErrDeadlineExceeded):
-		return errDraining
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		_ = c.sock.SetReadDeadline(time.Time{}) // before the question, since drain sets it after its answer
+		if c.isDraining() {
+			return errDraining
+		}
+		return errIdle
 	case err == nil || errors.Is(err, io.EOF):
 		return io.EOF
 	case errors.Is(err, net.ErrClosed):

@@ -35,10 +35,13 @@ type Server struct {
 	acceptors     sync.WaitGroup
 	background    sync.WaitGroup
 
+	parking parking
+
 	mu       sync.Mutex // guards the rest
 	conns    map[*conn]struct{}
-	empty    chan struct{} // closed when stopping and the last connection is gone
-	closing  bool          // no acceptor may begin any more
+	readers  map[*conn]struct{} // those that could be parked and are not
+	empty    chan struct{}      // closed when stopping and the last connection is gone
+	closing  bool               // no acceptor may begin any more
 	stopping bool
 	reaping  bool
 }
@@ -64,7 +67,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, log: cfg.Log, budget: bufpool.NewBudget(cfg.QueuedMaxRequestBytes),
-		conns: map[*conn]struct{}{}, empty: make(chan struct{}),
+		conns: map[*conn]struct{}{}, readers: map[*conn]struct{}{}, empty: make(chan struct{}),
 	}
 	s.quotas = newQuotas(&s.cfg)
 	s.ctx, s.abort = context.WithCancel(context.Background())
@@ -205,6 +208,7 @@ func (s *Server) removed(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
+	delete(s.readers, c)
 	if s.stopping && len(s.conns) == 0 {
 		close(s.empty)
 	}
@@ -276,6 +280,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	select {
 	case <-s.empty:
 		s.abort()
+		s.parking.end()
 		s.background.Wait()
 		return nil
 	case <-ctx.Done():
@@ -294,6 +299,7 @@ func (s *Server) Close() error {
 	for _, c := range conns {
 		c.kill()
 	}
+	s.parking.end()
 	s.background.Wait()
 	timer := s.cfg.Clock.NewTimer(closeWait)
 	defer timer.Stop()
