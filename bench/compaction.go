@@ -73,17 +73,8 @@ func compactOnce(ctx context.Context, c *cluster, bytes int64, size int) (map[st
 	if err != nil {
 		return nil, err
 	}
-	meanwhile, cancel := context.WithCancel(ctx)
-	defer cancel()
-	type paced struct {
-		h   *hist
-		err error
-	}
-	done := make(chan paced, 1)
-	go func() {
-		h, err := runPaced(meanwhile, pacedSpec{leaders: []string{s.addr}, topic: other, acks: 1, recordBytes: 1000, rate: meanwhileRate, run: compactionLimit})
-		done <- paced{h, err}
-	}()
+	stop := meanwhile(ctx, pacedSpec{leaders: []string{s.addr}, topic: other, acks: 1, recordBytes: 1000, rate: meanwhileRate, run: compactionLimit})
+	defer stop()
 	policy := "compact"
 	began := time.Now()
 	rs, err := adm.AlterTopicConfigs(ctx, []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "cleanup.policy", Value: &policy}}, topic)
@@ -107,17 +98,16 @@ func compactOnce(ctx context.Context, c *cluster, bytes int64, size int) (map[st
 	if err != nil {
 		return nil, err
 	}
-	cancel()
-	load := <-done
-	if load.err != nil {
-		return nil, load.err
+	load, err := stop()
+	if err != nil {
+		return nil, err
 	}
 	left, _, err := segments(filepath.Join(dir, topic+"-0"))
 	if err != nil {
 		return nil, err
 	}
 	return map[string]float64{
-		"MB/s of input": float64(input) / 1e6 / took, "produce p50 us meanwhile": float64(load.h.quantile(0.5)), "produce p99 us meanwhile": float64(load.h.quantile(0.99)),
+		"MB/s of input": float64(input) / 1e6 / took, "produce p50 us meanwhile": float64(load.quantile(0.5)), "produce p99 us meanwhile": float64(load.quantile(0.99)),
 		"broker CPU-s a GB of input": (after.cpu - before.cpu).Seconds() / (float64(input) / 1e9), "% left": 100 * float64(left) / float64(input),
 	}, c.dropTopic(ctx, topic, other)
 }

@@ -234,12 +234,23 @@ type metric struct {
 	goal  float64
 }
 
+// report adds lines whose goals are ratios to Apache Kafka.
 func (b *bench) report(r row, workload string, got map[string]map[string][]float64, metrics ...metric) {
+	b.addLines(line{Row: r.id, Workload: workload}, got, metrics)
+}
+
+// reportAbsolute adds lines whose goals are bounds of gregor's own figures.
+func (b *bench) reportAbsolute(r row, workload string, got map[string]map[string][]float64, metrics ...metric) {
+	b.addLines(line{Row: r.id, Workload: workload, Absolute: true}, got, metrics)
+}
+
+func (b *bench) addLines(of line, got map[string]map[string][]float64, metrics []metric) {
 	for _, m := range metrics {
 		if got[m.name] == nil {
 			continue
 		}
-		b.lines = append(b.lines, line{Row: r.id, Workload: workload, Metric: m.name, Lower: m.lower, Goal: m.goal, Samples: got[m.name]})
+		of.Metric, of.Lower, of.Goal, of.Samples = m.name, m.lower, m.goal, got[m.name]
+		b.lines = append(b.lines, of)
 	}
 }
 

@@ -107,6 +107,23 @@ func runPaced(ctx context.Context, s pacedSpec) (*hist, error) {
 	return out, nil
 }
 
+// meanwhile runs a load until stop is called, which returns what it measured.
+func meanwhile(ctx context.Context, s pacedSpec) (stop func() (*hist, error)) {
+	ctx, cancel := context.WithCancel(ctx)
+	var h *hist
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		h, err = runPaced(ctx, s)
+	}()
+	return func() (*hist, error) {
+		cancel()
+		<-done
+		return h, err
+	}
+}
+
 func drainPaced(c net.Conn, due <-chan time.Time, from time.Time, h *hist) error {
 	r := bufio.NewReaderSize(c, 16<<10)
 	var buf []byte

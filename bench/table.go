@@ -15,7 +15,8 @@ type line struct {
 	Workload string               `json:"workload"`
 	Metric   string               `json:"metric"`
 	Lower    bool                 `json:"lower_is_better"`
-	Goal     float64              `json:"goal_ratio_to_kafka"` // 0: none
+	Goal     float64              `json:"goal"`             // 0: none
+	Absolute bool                 `json:"goal_is_absolute"` // else it is a ratio to Apache Kafka
 	Samples  map[string][]float64 `json:"samples"`
 }
 
@@ -71,9 +72,12 @@ func num(f float64) string {
 	}
 }
 
-// verdict compares a line with its goal; the goal is a ratio to Apache Kafka.
+// verdict compares a line with its goal.
 func (l line) verdict() string {
 	r := ratio(l.Samples[gregor], l.Samples[kafka])
+	if l.Absolute {
+		r = median(l.Samples[gregor])
+	}
 	if l.Goal == 0 || math.IsNaN(r) {
 		return ""
 	}
@@ -84,8 +88,13 @@ func (l line) verdict() string {
 }
 
 func (l line) goal() string {
-	if l.Goal == 0 {
+	switch {
+	case l.Goal == 0:
 		return ""
+	case l.Absolute && l.Lower:
+		return "<= " + num(l.Goal)
+	case l.Absolute:
+		return ">= " + num(l.Goal)
 	}
 	if l.Lower {
 		return fmt.Sprintf("<= 1/%s", num(1/l.Goal))
