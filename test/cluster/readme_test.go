@@ -153,7 +153,7 @@ func TestReadmeThreeNodes(t *testing.T) {
 	if len(parts) != 4 {
 		t.Fatalf("the README has %d parts, not begin, create, kill and restart", len(parts))
 	}
-	s := newShell(t, "19092", "19093", "29092", "29093", "39092", "39093")
+	s := newShell(t, "19091", "19092", "19093", "19191", "19192", "19193")
 	s.run(parts[0])
 	s.shows(parts[1], 6, `Leader: [123]\tReplicas: [123],[123],[123]\tIsr: [123],[123],[123]\t`)
 	s.shows(parts[2], 6, `Leader: [13]\tReplicas: [123],[123],[123]\tIsr: (1,3|3,1)\t`)
