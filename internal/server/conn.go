@@ -108,7 +108,7 @@ func (c *conn) completed(r *Request) {
 		if c.stage1 {
 			c.stirred = c.stirred || r != c.runningLocked()
 		} else {
-			c.writing, start = true, true
+			start = c.takeWriting()
 		}
 	}
 	c.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -245,7 +246,9 @@ func TestStalledConnectionIsEvicted(t *testing.T) {
 	hog := k.dial()
 	frame := request(testKey, 0, 1, make([]byte, 90<<10))
 	hog.raw(frame[:len(frame)-1])
-	eventually(t, "the hog waits", func() bool { return k.s.MemoryInUse() > 64<<10 })
+	eventually(t, "the hog waits", func() bool {
+		return k.s.metrics.BytesIn.Load() == int64(len(frame)-1) && slices.ContainsFunc(k.s.snapshot(), func(c *conn) bool { return c.midFrame.Load() })
+	})
 	other := k.dial()
 	body := bytes.Repeat([]byte("o"), 90<<10)
 	other.send(2, body)

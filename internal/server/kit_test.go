@@ -87,6 +87,15 @@ func newKit(t testing.TB, h HandlerFunc, change func(*Config)) *kit {
 	return k
 }
 
+// sleepers is how many timers of a virtual clock are pending when n goroutines sleep, and
+// where connections are parked the one that wakes their readers.
+func (k *kit) sleepers(n int) int {
+	if k.s.parking.get(k.s) != nil {
+		n++
+	}
+	return n
+}
+
 // client is a raw connection to the server.
 type client struct {
 	t testing.TB

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
@@ -83,10 +84,7 @@ func TestIdleConnectionsExpire(t *testing.T) {
 	}, func(c *Config) { c.Clock, c.ConnectionsMaxIdle = v, time.Minute })
 	idle, active, waiting := k.dial(), k.dial(), k.dial()
 	eventually(t, "all are there", func() bool { return k.s.metrics.ConnectionsActive.Load() == 3 })
-	sleepers := 1 // the reaper, and where connections are parked who wakes their readers
-	if k.s.parking.get(k.s) != nil {
-		sleepers = 2
-	}
+	sleepers := k.sleepers(1) // the reaper
 	waiting.send(1, []byte("park"))
 	eventually(t, "it is parked", func() bool { return p.len() == 1 })
 	v.AwaitPending(sleepers)
@@ -109,6 +107,28 @@ func TestIdleConnectionsExpire(t *testing.T) {
 	v.Advance(time.Minute)
 	active.expectClosed()
 	waiting.expectClosed()
+}
+
+// TestAnswerOfALongWaitIsNotIdle: a request waits for most of the idle time, and its peer
+// takes the answer slowly. The time of the answer begins when it is there.
+func TestAnswerOfALongWaitIsNotIdle(t *testing.T) {
+	v := clock.NewVirtual(time.Unix(1_000_000, 0))
+	var p parked
+	k := newKit(t, p.handle, func(c *Config) { c.Clock, c.ConnectionsMaxIdle = v, time.Minute })
+	c := k.dial()
+	c.send(1, nil)
+	eventually(t, "it is parked", func() bool { return p.len() == 1 })
+	v.AwaitPending(k.sleepers(1))
+	v.Advance(59 * time.Second)
+	body := bytes.Repeat([]byte("a"), 16<<20) // more than sockets hold
+	p.take()[0].ReplyRaw(body)
+	v.AwaitPending(k.sleepers(1))
+	v.Advance(time.Second)
+	v.AwaitPending(k.sleepers(1)) // the reaper has looked
+	c.expect(1, string(body))
+	if n := k.s.metrics.ConnectionsExpired.Load(); n != 0 {
+		t.Errorf("%d connections expired", n)
+	}
 }
 
 func TestMaxConnectionsPerIP(t *testing.T) {
@@ -204,7 +224,7 @@ func TestConnectionCreationRate(t *testing.T) {
 	}
 	late := k.dial()
 	late.send(1, nil)
-	v.AwaitPending(1)
+	v.AwaitPending(k.sleepers(1))
 	if n := k.s.metrics.ConnectionsAccepted.Load(); n != 10 {
 		t.Fatalf("%d came in at once", n)
 	}
@@ -272,17 +292,18 @@ func TestThrottleMutes(t *testing.T) {
 		}
 		echo(r)
 	}, func(c *Config) { c.Clock, c.ConnectionsMaxIdle = v, -1 })
-	for range 2 { // together in one read, and one after the other
+	sleepers := k.sleepers(1) // the muted reader
+	for range 2 {             // together in one read, and one after the other
 		c := k.dial()
 		served.Store(0)
 		c.raw(append(request(testKey, 0, 1, []byte("much")), request(testKey, 0, 2, []byte("more"))...))
 		c.expect(1, "much")
-		v.AwaitPending(1)
+		v.AwaitPending(sleepers)
 		if n := served.Load(); n != 1 {
 			t.Fatalf("%d requests were served while muted", n)
 		}
 		v.Advance(499 * time.Millisecond)
-		v.AwaitPending(1)
+		v.AwaitPending(sleepers)
 		if n := served.Load(); n != 1 {
 			t.Fatalf("%d requests were served too early", n)
 		}
@@ -292,7 +313,7 @@ func TestThrottleMutes(t *testing.T) {
 	c := k.dial()
 	c.send(3, []byte("much"))
 	c.expect(3, "much")
-	v.AwaitPending(1)
+	v.AwaitPending(sleepers)
 	if err := k.s.Stop(context.Background()); err != nil { // a muted connection does not hold it up
 		t.Error(err)
 	}
