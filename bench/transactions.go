@@ -20,7 +20,8 @@ type txnSpec struct {
 	topicID    [16]byte
 	partitions int
 	producers  int
-	records    int // a transaction
+	records    int     // a transaction
+	rate       float64 // transactions a second of all producers together; 0 for as many as there can be
 	run        time.Duration
 }
 
@@ -28,6 +29,7 @@ type txnResult struct {
 	committed int
 	elapsed   time.Duration
 	commit    hist // from EndTxn sent to its answer, retries included
+	whole     hist // from when the transaction was meant to begin to the same
 }
 
 func runTransactions(ctx context.Context, s txnSpec) (*txnResult, error) {
@@ -56,7 +58,8 @@ func runTransactions(ctx context.Context, s txnSpec) (*txnResult, error) {
 			mu.Lock()
 			defer mu.Unlock()
 			out.committed += p.committed
-			out.commit.merge(&p.lat)
+			out.commit.merge(&p.commit)
+			out.whole.merge(&p.whole)
 		}()
 	}
 	ready.Wait()
@@ -77,7 +80,8 @@ type txnProducer struct {
 	epoch     int16
 	batch     []byte
 	committed int
-	lat       hist
+
+	commit, whole hist // as in txnResult
 }
 
 func (p *txnProducer) open() error {
@@ -122,17 +126,39 @@ func (p *txnProducer) retry(f func() (int16, error)) error {
 }
 
 func (p *txnProducer) run(ctx context.Context, until time.Time) error {
-	for n := 0; time.Now().Before(until) && ctx.Err() == nil; n++ {
-		if err := p.produce(int32((p.index + n) % p.spec.partitions)); err != nil {
-			return fmt.Errorf("producing: %w", err)
+	if p.spec.rate == 0 {
+		for n := 0; time.Now().Before(until) && ctx.Err() == nil; n++ {
+			if err := p.transaction(n, time.Now()); err != nil {
+				return err
+			}
 		}
-		began := time.Now()
-		if err := p.end(); err != nil {
-			return fmt.Errorf("committing: %w", err)
-		}
-		p.lat.add(time.Since(began).Microseconds())
-		p.committed++
+		return nil
 	}
+	// Producers take turns, so that their beginnings are spread evenly.
+	gap := time.Duration(float64(p.spec.producers) / p.spec.rate * 1e9)
+	due := time.Now().Add(gap * time.Duration(p.index) / time.Duration(p.spec.producers))
+	for n := 0; due.Before(until) && ctx.Err() == nil; n++ {
+		time.Sleep(time.Until(due))
+		if err := p.transaction(n, due); err != nil {
+			return err
+		}
+		due = due.Add(gap)
+	}
+	return nil
+}
+
+// transaction is the producer's n-th, meant to begin at due.
+func (p *txnProducer) transaction(n int, due time.Time) error {
+	if err := p.produce(int32((p.index + n) % p.spec.partitions)); err != nil {
+		return fmt.Errorf("producing: %w", err)
+	}
+	began := time.Now()
+	if err := p.end(); err != nil {
+		return fmt.Errorf("committing: %w", err)
+	}
+	p.commit.add(time.Since(began).Microseconds())
+	p.whole.add(time.Since(due).Microseconds())
+	p.committed++
 	return nil
 }
 
