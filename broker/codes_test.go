@@ -141,7 +141,9 @@ func isOffsets(row codes.Row) bool {
 	return row.Key == int16(kmsg.TxnOffsetCommit) || row.Key == int16(kmsg.AddOffsetsToTxn)
 }
 
-func (c *codeClient) arm() { c.injected, c.again = c.relay.Arm(c.row.Key, c.row.Code.Num()) }
+func (c *codeClient) arm() {
+	c.injected, c.again = c.relay.Arm(c.row.Name(), c.row.Key, c.row.Code.Num())
+}
 
 // transactions commits a transaction into which the code is injected, and says what
 // became of the client.

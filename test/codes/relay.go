@@ -1,6 +1,7 @@
 package codes
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -19,9 +20,11 @@ const maxFrame = 64 << 20
 // response to one kind of request. The broker has done what it was asked for: to the
 // client that is the worst case of a code that says it may not have. A response that is
 // an error already passes as it is, as when the transaction before is still ending: what
-// was asked for was not done, and the client will ask again.
+// was asked for was not done, and the client will ask again. So does what another client
+// is told, one of a former row that has not ended yet.
 type Relay struct {
 	mu       sync.Mutex
+	name     []byte        // guarded by mu; the group or transactional id of the client
 	key      int16         // guarded by mu
 	code     int16         // guarded by mu; 0 for nothing to inject
 	injected chan struct{} // guarded by mu; closed when the code was put in
@@ -30,13 +33,13 @@ type Relay struct {
 	rejoined bool          // guarded by mu
 }
 
-// Arm makes the next response to a request of that key carry the code. The first channel
-// is closed when it does, the second one when the client sends such a request again, or
-// joins a group: it has done with the code what it does.
-func (r *Relay) Arm(key, code int16) (injected, again <-chan struct{}) {
+// Arm makes the next response to a request of that key, in which the name is, carry the
+// code. The first channel is closed when it does, the second one when the client sends
+// such a request again, or joins a group: it has done with the code what it does.
+func (r *Relay) Arm(name string, key, code int16) (injected, again <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.key, r.code, r.rejoined, r.goneOn = key, code, false, false
+	r.name, r.key, r.code, r.rejoined, r.goneOn = []byte(name), key, code, false, false
 	r.injected, r.again = make(chan struct{}), make(chan struct{})
 	return r.injected, r.again
 }
@@ -61,7 +64,7 @@ func (r *Relay) Rejoined() bool {
 func (r *Relay) pass(frame []byte, a asked) []byte {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.code == 0 || r.key != a.key {
+	if r.code == 0 || r.key != a.key || !bytes.Contains(a.frame, r.name) {
 		return frame
 	}
 	out, ok := withCode(frame, a, r.code)
@@ -73,11 +76,11 @@ func (r *Relay) pass(frame []byte, a asked) []byte {
 }
 
 // saw notes a request that passes.
-func (r *Relay) saw(a asked, frame []byte) {
-	join := joins(a, frame)
+func (r *Relay) saw(a asked) {
+	join := joins(a)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.code != 0 || r.again == nil || !join && a.key != r.key {
+	if r.code != 0 || r.again == nil || !join && a.key != r.key || !bytes.Contains(a.frame, r.name) {
 		return
 	}
 	r.rejoined = r.rejoined || join
@@ -87,7 +90,10 @@ func (r *Relay) saw(a asked, frame []byte) {
 	}
 }
 
-type asked struct{ key, version int16 }
+type asked struct {
+	key, version int16
+	frame        []byte
+}
 
 // Serve relays one connection until either side ends it; it closes both.
 func (r *Relay) Serve(client, broker net.Conn) {
@@ -101,8 +107,8 @@ func (r *Relay) Serve(client, broker net.Conn) {
 			if err != nil || len(f) < 12 {
 				return
 			}
-			a := asked{int16(binary.BigEndian.Uint16(f[4:])), int16(binary.BigEndian.Uint16(f[6:]))}
-			r.saw(a, f)
+			a := asked{int16(binary.BigEndian.Uint16(f[4:])), int16(binary.BigEndian.Uint16(f[6:])), f}
+			r.saw(a)
 			requests <- a
 			if _, err := broker.Write(f); err != nil {
 				return
@@ -145,14 +151,14 @@ func readFrame(r io.Reader) ([]byte, error) {
 }
 
 // joins says whether the request is that of a member who joins a group.
-func joins(a asked, frame []byte) bool {
+func joins(a asked) bool {
 	if a.key == int16(kmsg.JoinGroup) {
 		return true
 	}
 	if a.key != int16(kmsg.ConsumerGroupHeartbeat) {
 		return false
 	}
-	r := kbin.Reader{Src: frame[12:]}
+	r := kbin.Reader{Src: a.frame[12:]}
 	r.NullableString() // the client's id
 	kmsg.ReadTags(&r)
 	req := kmsg.NewPtrConsumerGroupHeartbeatRequest()

@@ -69,7 +69,7 @@ func TestCodesAreCarried(t *testing.T) {
 			if resp.IsFlexible() {
 				header = append(header, 0)
 			}
-			a := asked{int16(api.key), v}
+			a := asked{key: int16(api.key), version: v}
 			frame, ok := withCode(append(header, resp.AppendTo(nil)...), a, 42)
 			_, got := parse(frame, a)
 			if !ok || errorCode(reflect.ValueOf(got)) != 42 {

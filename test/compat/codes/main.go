@@ -224,7 +224,7 @@ func (r *run) try(row codes.Row) error {
 			case !ok:
 				return fmt.Errorf("the client's program ended")
 			case word == "arm":
-				injected, again = r.relay.Arm(row.Key, row.Code.Num())
+				injected, again = r.relay.Arm(row.Name(), row.Key, row.Code.Num())
 				fmt.Fprintln(r.stdin, "go")
 			case word == "outcome":
 				return r.judge(row, rest)
