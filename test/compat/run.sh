@@ -204,7 +204,7 @@ dump() {
 # area_row NAME: an area's script prints lines of its own; its summary is the row.
 area_row() {
   local p f
-  env -u COMPAT_PORT -u ONLY RUNS=1 ROUNDS="${ROUNDS:-1}" bash "test/compat/$1.sh" | tee "$work/area"
+  env -u ONLY COMPAT_PORT="${COMPAT_PORT:+$((port + 100))}" RUNS=1 ROUNDS="${ROUNDS:-1}" bash "test/compat/$1.sh" | tee "$work/area"
   read -r p f < <(sed -nE 's/^[a-z]+: ([0-9]+) passed, ([0-9]+) failed$/\1 \2/p' "$work/area" | tail -n 1)
   passed=$((passed + ${p:-0})) failed=$((failed + ${f:-1}))
 }
