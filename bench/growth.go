@@ -118,7 +118,7 @@ func (b *bench) sameLoad(ctx context.Context, c *cluster) (map[string]float64, e
 		return nil, err
 	}
 	leaders := []string{s.addr, s.addr, s.addr, s.addr, s.addr, s.addr}
-	run := max(time.Second, time.Duration(10*b.scale*float64(time.Second)))
+	run := max(time.Second, b.seconds(10))
 	h, err := runPaced(ctx, pacedSpec{leaders: leaders, topic: topic, acks: 1, batchBytes: 16 << 10, recordBytes: 100, rate: steadyRate, skip: time.Second, run: run})
 	if err != nil {
 		return nil, err

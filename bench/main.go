@@ -43,7 +43,7 @@ func main() {
 	flag.IntVar(&b.nextPort, "first-port", 24000, "the first of some 1,900 ports for servers")
 	flag.IntVar(&b.rounds, "rounds", 100, "failovers of gregor a row")
 	flag.IntVar(&b.kRounds, "kafka-rounds", 100, "failovers of Apache Kafka a row")
-	flag.Float64Var(&b.gigs, "gigs", 20, "GB on disk for rows 11a and 12c")
+	flag.Float64Var(&b.gigs, "gigs", 20, "GB of data for rows 11a, 11c and 12c")
 	flag.BoolVar(&b.kafka11, "kafka-11b", false, "100,000 partitions on Apache Kafka too; it fails by default limits")
 	limit := flag.Duration("limit", 24*time.Hour, "begin no measurement that would not end within this time; the table then shows fewer")
 	flag.IntVar(&b.pairs, "pairs", 5, "measurements of each server a row")

@@ -225,7 +225,7 @@ func row6(ctx context.Context, b *bench, r row) error {
 			pin(os.Getpid(), 1)
 			defer pin(s.pid(), 0, 1)
 			defer pin(os.Getpid(), 0, 1)
-			h, err := runLatency(ctx, latencySpec{addr: s.addr, topic: topic, rate: rate, recordBytes: 1000, acks: 1, warm: 2 * time.Second, run: time.Duration(8 * b.scale * float64(time.Second))})
+			h, err := runLatency(ctx, latencySpec{addr: s.addr, topic: topic, rate: rate, recordBytes: 1000, acks: 1, warm: 2 * time.Second, run: b.seconds(8)})
 			if err != nil {
 				return nil, err
 			}
