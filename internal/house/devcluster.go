@@ -39,6 +39,7 @@ func devCluster(ctx context.Context, env *cli.Env, nodes, port int, data string,
 		if env.Terminal {
 			clusterBanner(env, c, port, data)
 		}
+		releaseStartPages()
 		err = c.Wait(ctx)
 	}
 	return errors.Join(err, c.Close())

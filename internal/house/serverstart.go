@@ -106,6 +106,7 @@ func runNode(ctx context.Context, env *cli.Env, cfg *config.Broker, logger *slog
 		if ready != nil {
 			ready(n)
 		}
+		releaseStartPages()
 		select {
 		case <-ctx.Done():
 		case <-n.Done():
