@@ -130,7 +130,7 @@ func (c *conn) takeWriting() bool {
 	c.writing = true
 	// A response that took longer than the idle time must not find its connection
 	// expired: the time of the peer's answer begins now.
-	c.lastActive.Store(c.srv.cfg.Clock.Now().UnixNano())
+	c.progressed()
 	return true
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -107,6 +108,33 @@ func TestIdleConnectionsExpire(t *testing.T) {
 	v.Advance(time.Minute)
 	active.expectClosed()
 	waiting.expectClosed()
+}
+
+// TestSlowReaderOfAnAnswerIsNotIdle: a peer takes an answer of memory in steps that end
+// within the idle time, and the whole long after it.
+func TestSlowReaderOfAnAnswerIsNotIdle(t *testing.T) {
+	const step, steps, size = 4 << 20, 6, 48 << 20 // more than steps and what sockets hold
+	v := clock.NewVirtual(time.Unix(1_000_000, 0))
+	k := newKit(t, func(r *Request) { r.ReplyRaw(make([]byte, size)) }, func(c *Config) { c.Clock, c.ConnectionsMaxIdle = v, time.Minute })
+	c := k.dial()
+	c.send(1, nil)
+	eventually(t, "it is there", func() bool { return len(k.s.snapshot()) == 1 })
+	conn := k.s.snapshot()[0]
+	for i := range steps {
+		v.AwaitPending(k.sleepers(1))
+		v.Advance(40 * time.Second)
+		if _, err := io.CopyN(io.Discard, c, step); err != nil {
+			t.Fatalf("step %d of %d: %v", i, steps, err)
+		}
+		eventually(t, "the step is noted", func() bool { return conn.lastActive.Load() == v.Now().UnixNano() })
+	}
+	rest := int64(4 + 4 + size - step*steps)
+	if n, err := io.CopyN(io.Discard, c, rest); err != nil {
+		t.Errorf("%d of the last %d bytes: %v", n, rest, err)
+	}
+	if n := k.s.metrics.ConnectionsExpired.Load(); n != 0 {
+		t.Errorf("%d connections expired", n)
+	}
 }
 
 // TestAnswerOfALongWaitIsNotIdle: a request waits for most of the idle time, and its peer

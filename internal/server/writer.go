@@ -156,18 +156,36 @@ func (c *conn) addSpan(b *batch, s *vfs.Span) error {
 	return c.sendFile(s)
 }
 
-// add puts memory on the list and writes the list when it is long enough.
+// add puts memory on the list and writes the list when it is long enough. A long
+// piece is cut, but not so that a short rest needs a write of its own.
 func (c *conn) add(b *batch, p []byte) error {
+	for len(p) > 2*maxWriteBytes {
+		if err := c.addPiece(b, p[:maxWriteBytes]); err != nil {
+			return err
+		}
+		p = p[maxWriteBytes:]
+	}
+	return c.addPiece(b, p)
+}
+
+func (c *conn) addPiece(b *batch, p []byte) error {
 	if len(p) == 0 {
 		return nil
 	}
 	b.bufs = append(b.bufs, p)
 	b.bytes += len(p)
-	if len(b.bufs) >= maxWriteSlices || b.bytes >= maxWriteBytes {
-		return c.flush(b)
+	if len(b.bufs) < maxWriteSlices && b.bytes < maxWriteBytes {
+		return nil
 	}
+	if err := c.flush(b); err != nil {
+		return err
+	}
+	c.progressed()
 	return nil
 }
+
+// progressed notes that the peer took something, however long the answer still is.
+func (c *conn) progressed() { c.lastActive.Store(c.srv.cfg.Clock.Now().UnixNano()) }
 
 // flush writes the list.
 func (c *conn) flush(b *batch) error {
@@ -214,7 +232,7 @@ func (c *conn) sendFile(s *vfs.Span) error {
 		}
 		off += int64(n)
 		left -= n
-		c.lastActive.Store(c.srv.cfg.Clock.Now().UnixNano())
+		c.progressed()
 	}
 	return nil
 }
