@@ -12,8 +12,9 @@ area=codes port=${COMPAT_PORT:-19692}
 pids=()
 
 # try CLIENT PORT COMMAND...: on a node of its own, so that no client meets what another
-# left. It waits much and works little, so the clients have their turn side by side.
-try() (
+# left. It is run in the background, a shell of its own: the clients wait much and work
+# little, so they have their turn side by side.
+try() {
   client=$1 port=$2 work=$work/$1
   addr=localhost:$port relay=localhost:$((port + 5)) # the node has the two ports from its own on
   shift 2
@@ -26,7 +27,7 @@ try() (
   start
   "$cache/codes-relay" -client "$client" -listen "$relay" -broker "$addr" -only "${ONLY:-}" "$@" 2>"$work/err" &
   wait $!
-)
+}
 
 go build -o "$cache/codes-relay" ./test/compat/codes || exit 1
 clients=${CLIENTS:-java librdkafka}
