@@ -139,21 +139,25 @@ func (s *Socket) Sendfile(f Source, off int64, n int) (int, error) {
 
 // SendMapped is Sendfile by another way: on Linux a plain connection is written from a mapping of the file, which lasts
 // for the call. It copies once, into the socket, where reading into a buffer copies twice; to a peer on the same machine
-// it is cheaper than sendfile for both sides. Where mapping does not work the bytes are copied through a pooled buffer.
+// it is cheaper than sendfile for both sides. head is written before the range, in the same system call where that is
+// possible, so that a peer that waits for it wakes once; it may be empty, and is left as it was. What is returned counts
+// the file's bytes only. Where mapping does not work the bytes are copied through a pooled buffer.
 // A range should be long: a call costs three system calls more than a write.
-func (s *Socket) SendMapped(f Source, off int64, n int) (int, error) {
-	if n <= 0 {
-		return 0, nil
-	}
-	sent := 0
-	if fd, ok := f.Fd(); ok && s.raw != nil {
+func (s *Socket) SendMapped(head [][]byte, f Source, off int64, n int) (int, error) {
+	sent, mapped := 0, false
+	if fd, ok := f.Fd(); ok && s.raw != nil && n > 0 {
 		var err error
-		if sent, err = s.sendMapped(int(fd), off, n); err != nil {
+		if sent, mapped, err = s.sendMapped(head, int(fd), off, n); err != nil {
 			return sent, err
 		}
 	}
-	if sent == n {
-		return n, nil
+	if !mapped && len(head) > 0 {
+		if _, err := s.WriteBuffers(head); err != nil {
+			return 0, err
+		}
+	}
+	if sent >= n {
+		return sent, nil
 	}
 	m, err := s.copyRange(f, off+int64(sent), n-sent)
 	return sent + m, err
@@ -196,8 +200,16 @@ func (s *Socket) WriteBuffers(bufs [][]byte) (int64, error) {
 	if s.raw == nil {
 		return s.writeGathered(bufs)
 	}
+	return s.writev(bufs, nil)
+}
+
+// writev writes the slices and then last, if there is one.
+func (s *Socket) writev(bufs [][]byte, last []byte) (int64, error) {
 	w := &s.write
 	w.kept = append(w.kept[:0], bufs...)
+	if len(last) > 0 {
+		w.kept = append(w.kept, last)
+	}
 	w.view = w.kept
 	n, err := w.view.WriteTo(s.Conn)
 	clear(w.kept)

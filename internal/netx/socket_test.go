@@ -83,7 +83,8 @@ func newTestFile(t testing.TB, size int) (testFile, []byte) {
 
 // eachWay runs a test for each way of sending a file.
 func eachWay(t *testing.T, test func(t *testing.T, a, b net.Conn, send func(f Source, off int64, n int) (int, error))) {
-	for name, way := range map[string]func(*Socket, Source, int64, int) (int, error){"sendfile": (*Socket).Sendfile, "mapped": (*Socket).SendMapped} {
+	mapped := func(s *Socket, f Source, off int64, n int) (int, error) { return s.SendMapped(nil, f, off, n) }
+	for name, way := range map[string]func(*Socket, Source, int64, int) (int, error){"sendfile": (*Socket).Sendfile, "mapped": mapped} {
 		t.Run(name, func(t *testing.T) {
 			eachPair(t, func(t *testing.T, a, b net.Conn) {
 				s := NewSocket(a)
@@ -116,6 +117,44 @@ func TestSendfileRange(t *testing.T) {
 			t.Fatalf("the file's own offset moved to %d", at)
 		}
 	})
+}
+
+// TestSendMappedAfterHead: what is to come before the range comes before it, once, also
+// where the range cannot be mapped, and the list is left as it was.
+func TestSendMappedAfterHead(t *testing.T) {
+	f, data := newTestFile(t, 3<<20)
+	head := [][]byte{data[:3], data[100:70_000], data[5:6]}
+	sizes := []int{len(head[0]), len(head[1]), len(head[2])}
+	for _, c := range []struct {
+		name   string
+		head   [][]byte
+		off, n int
+		short  int // how much of the range the file has not
+	}{{"range", head, 4097, 2 << 20, 0}, {"no head", nil, 4097, 1 << 20, 0}, {"no range", head, 10, 0, 0}, {"beyond the end", head, len(data) - 10, 50, 40}} {
+		t.Run(c.name, func(t *testing.T) {
+			eachPair(t, func(t *testing.T, a, b net.Conn) {
+				received := make(chan []byte, 1)
+				go func() {
+					all, _ := io.ReadAll(b)
+					received <- all
+				}()
+				sent, err := NewSocket(a).SendMapped(c.head, f, int64(c.off), c.n)
+				if sent != c.n-c.short || (err == nil) != (c.short == 0) {
+					t.Fatalf("sent %d of %d, %v", sent, c.n, err)
+				}
+				a.Close()
+				want := append(bytes.Join(c.head, nil), data[c.off:c.off+sent]...)
+				if got := <-received; !bytes.Equal(got, want) {
+					t.Fatalf("received %d bytes that differ from the %d sent", len(got), len(want))
+				}
+				for i := range c.head {
+					if len(c.head[i]) != sizes[i] {
+						t.Fatalf("slice %d of the head has %d bytes now", i, len(c.head[i]))
+					}
+				}
+			})
+		})
+	}
 }
 
 // TestSendfileBeyondEnd asks for more than the file has: in its last page, and pages

@@ -150,10 +150,7 @@ func (c *conn) addSpan(b *batch, s *vfs.Span) error {
 	if s.File == nil {
 		return c.add(b, s.B)
 	}
-	if err := c.flush(b); err != nil {
-		return err
-	}
-	return c.sendFile(s)
+	return c.sendFile(b, s)
 }
 
 // add puts memory on the list and writes the list when it is long enough. A long
@@ -208,11 +205,16 @@ func (c *conn) flush(b *batch) error {
 // sendFile sends a file range in pieces. Encrypted connections and files without a
 // descriptor go through a buffer. Of the two ways that the system has, sendfile moves
 // pages that a receiver on the same machine then finds cold, so such a peer is written
-// to from a mapping of the file (docs/adr/0005).
-func (c *conn) sendFile(s *vfs.Span) error {
+// to from a mapping of the file (docs/adr/0005), together with the list before it.
+func (c *conn) sendFile(b *batch, s *vfs.Span) error {
 	off, left := s.Off, s.Len
 	_, hasFd := s.File.Fd()
 	direct := hasFd && !c.srv.cfg.NoSendfile && c.l.Protocol == PlainText
+	if !direct || !c.loopback {
+		if err := c.flush(b); err != nil {
+			return err
+		}
+	}
 	for left > 0 {
 		var n int
 		var err error
@@ -220,7 +222,8 @@ func (c *conn) sendFile(s *vfs.Span) error {
 		case !direct:
 			n, err = c.copyFile(s, off, min(left, copyChunk))
 		case c.loopback:
-			n, err = c.sock.SendMapped(s.File, off, min(left, maxWriteBytes))
+			n, err = c.sock.SendMapped(b.bufs, s.File, off, min(left, maxWriteBytes))
+			b.clear()
 		default:
 			n, err = c.sock.Sendfile(s.File, off, min(left, maxWriteBytes))
 		}
