@@ -1,6 +1,8 @@
 package batch
 
 import (
+	"encoding/binary"
+
 	"github.com/gregorhq/gregor/internal/kafka"
 )
 
@@ -134,6 +136,72 @@ const (
 // parseRecord parses the v2 record that b begins with and returns its size, or a
 // reason. Every length is compared with what remains.
 func parseRecord(b []byte, r *rawRecord) (size int, reason string) {
+	if size = parseCommon(b, r); size > 0 {
+		return size, ""
+	}
+	return parseAny(b, r)
+}
+
+// parseCommon parses a record whose numbers take up to three bytes each, without
+// headers, with at least eight bytes behind its last length: nearly all there are. It
+// returns 0 for every other, right or wrong. It reads eight bytes for each number, or
+// for some together, those of the next record among them; that a number goes beyond
+// its own record shows in the end, which then is not where the size says.
+func parseCommon(b []byte, r *rawRecord) int {
+	if len(b) < 8 {
+		return 0
+	}
+	x := binary.LittleEndian.Uint64(b)
+	body, w := short(x)
+	x >>= 8 * w & 63
+	size := int(w) + int(body)
+	r.attributes = int8(x)
+	ts, n := short(x >> 8)
+	pos := int(w + 1 + n)
+	if w == 0 || n == 0 || body < 6 || size > len(b) || pos > len(b)-8 {
+		return 0
+	}
+	r.tsDelta = int64(ts)
+	x = binary.LittleEndian.Uint64(b[pos:])
+	offset, w := short(x)
+	key, n := short(x >> (8 * w & 63))
+	pos += int(w + n)
+	if w == 0 || n == 0 {
+		return 0
+	}
+	r.offsetDelta, r.keyPos, r.keyLen = offset, pos, max(int(key), -1)
+	pos += max(int(key), 0)
+	if pos > len(b)-8 {
+		return 0
+	}
+	value, w := short(binary.LittleEndian.Uint64(b[pos:]))
+	pos += int(w)
+	r.valuePos, r.valueLen = pos, max(int(value), -1)
+	pos += max(int(value), 0)
+	// The number of headers is 0, the last byte.
+	if w == 0 || pos != size-1 || b[pos] != 0 {
+		return 0
+	}
+	r.headersPos, r.headers = size, 0
+	return size
+}
+
+// short reads a zigzag varint of up to three bytes, the lowest of x; w is 0 for others.
+func short(x uint64) (v int32, w uint) {
+	u := uint32(x)
+	switch {
+	case u&0x80 == 0:
+		u, w = u&0x7f, 1
+	case u&0x8000 == 0:
+		u, w = u&0x7f|u>>1&0x3f80, 2
+	case u&0x800000 == 0:
+		u, w = u&0x7f|u>>1&0x3f80|u>>2&0x1fc000, 3
+	}
+	return int32(u>>1) ^ -int32(u&1), w
+}
+
+// parseAny is parseRecord for every record.
+func parseAny(b []byte, r *rawRecord) (size int, reason string) {
 	body, w := varint(b)
 	if w == 0 || body < 6 || int(body) > len(b)-w {
 		return 0, badSize
