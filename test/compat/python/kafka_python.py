@@ -44,10 +44,12 @@ def consumer(*topics, **more):
 
 
 def poll(c, count):
-    """So many records, and what comes in a moment after them."""
+    """So many records, and what comes in a moment after them. A poll whose time is up when
+    the answer to its SyncGroup comes drops the assignment, and the client neither fetches
+    nor sends heartbeats any more: the time of one is therefore long."""
     got, end = [], time.monotonic() + 60
     while len(got) < count and time.monotonic() < end:
-        got += [r for rs in c.poll(300).values() for r in rs]
+        got += [r for rs in c.poll(20_000).values() for r in rs]
     got += [r for rs in c.poll(500).values() for r in rs]
     return [(r.partition, r.offset, r.key, r.value, r.headers) for r in got]
 
@@ -115,7 +117,7 @@ def members():
     def member(i):
         c = consumer(t, group_id=t)
         while not leave[i].is_set():
-            c.poll(1000)
+            c.poll(5000)
             sizes[i] = len(c.assignment())
         c.close()
 
@@ -172,7 +174,7 @@ def copy():
         end = time.monotonic() + 60
         while count < 200 * (life + 1):
             assert time.monotonic() < end, "%d records copied" % count
-            records = [r for rs in c.poll(500).values() for r in rs]
+            records = [r for rs in c.poll(20_000).values() for r in rs]
             if not records:
                 continue
             p.begin_transaction()
