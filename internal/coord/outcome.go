@@ -90,6 +90,10 @@ type Outcome struct {
 	// Timers are set at once, in order.
 	Timers []Timer
 
+	// Notes are lines for the broker's log, written at once: what an operator asks about
+	// later, such as why a group rebalanced. Each is one line without its end.
+	Notes []string
+
 	// Op is given back by Machine.Committed and Machine.AppendFailed; it tells the mind
 	// which soft state waited. Committed is called only when it is not nil.
 	Op any
@@ -107,5 +111,5 @@ func Refuse(to Token, err error) Outcome {
 
 // Empty says that the outcome asks for nothing.
 func (o *Outcome) Empty() bool {
-	return len(o.Records) == 0 && o.Txn == nil && len(o.Replies) == 0 && len(o.Effects) == 0 && len(o.Timers) == 0
+	return len(o.Records) == 0 && o.Txn == nil && len(o.Replies) == 0 && len(o.Effects) == 0 && len(o.Timers) == 0 && len(o.Notes) == 0
 }

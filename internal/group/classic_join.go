@@ -148,6 +148,7 @@ func (j *joining) newMember() {
 	case req.Version >= joinNeedsMemberID:
 		id := j.client.ID + "-" + j.m.randomID()
 		g.pendingJoin[id] = struct{}{}
+		note(j.out, "Dynamic member with unknown member id joins group %s in %s state. Created a new member id %s and requesting the member to rejoin with this id.", g.id, g.stateName(), id)
 		set(j.out, timerKey(keyHeartbeat, g.id, id), j.now+int64(req.SessionTimeoutMillis))
 		j.refuse(id, kafka.MemberIDRequired)
 	default:
@@ -170,8 +171,12 @@ func (j *joining) knownMember() {
 	case g.state == preparing,
 		!c.matches(req.Protocols),
 		g.state == stable && g.leader == c.id:
+		why := "Updating metadata for member " + c.id + " during " + g.stateName()
+		if g.state == stable && g.leader == c.id {
+			why = "Leader " + c.id + " re-joining group during " + g.stateName()
+		}
 		g.update(j.out, c, req.Protocols, req.RebalanceTimeoutMillis, req.SessionTimeoutMillis, &j.w)
-		j.m.rebalanceOrCompleteJoin(j.out, g, j.now)
+		j.m.rebalanceOrCompleteJoin(j.out, g, why+"; "+because(req.Reason), j.now)
 	default:
 		// The member lost the answer to a join that changed nothing since.
 		resp := g.joined(c)
@@ -195,13 +200,16 @@ func (j *joining) addMember(id string) {
 	g.add(c, req.ProtocolType)
 	// A new member does not heartbeat while it waits for its first generation.
 	set(j.out, timerKey(keyHeartbeat, g.id, id), j.now+j.m.cfg.NewMemberJoinTimeoutMs)
-	j.m.rebalanceOrCompleteJoin(j.out, g, j.now)
+	why := "Adding new member " + id + " with group instance id " + orNull(req.InstanceID) + "; " + because(req.Reason)
+	j.m.rebalanceOrCompleteJoin(j.out, g, why, j.now)
 }
 
 // replaceStatic lets a restarted static member take over. While the group is stable and
 // the protocol stays, no rebalance is needed: only the new member id is written.
 func (j *joining) replaceStatic(oldID, newID string) {
 	g, req := j.g, j.req
+	note(j.out, "Static member with groupInstanceId=%s and unknown member id joins group %s in %s state. Replacing previously mapped member %s with this groupInstanceId.",
+		*req.InstanceID, g.id, g.stateName(), oldID)
 	oldLeader := g.leader
 	before := *g.members[oldID]
 	c := g.replaceStatic(j.out, *req.InstanceID, oldID, newID)
@@ -212,9 +220,11 @@ func (j *joining) replaceStatic(oldID, newID string) {
 	case g.state == stable && g.chosen != nil && *g.chosen == g.selectProtocol():
 		j.writeReplaced(c, &before, oldLeader)
 	case g.state == stable:
-		j.m.rebalanceOrCompleteJoin(j.out, g, j.now)
+		why := "Group's selectedProtocol will change because static member " + newID + " with instance id " + *req.InstanceID + " joined with change of protocol; "
+		j.m.rebalanceOrCompleteJoin(j.out, g, why+because(req.Reason), j.now)
 	case g.state == completing:
-		j.m.prepareRebalance(j.out, g, j.now)
+		why := "Updating metadata for static member " + newID + " with instance id " + *req.InstanceID + "; "
+		j.m.prepareRebalance(j.out, g, why+because(req.Reason), j.now)
 	default:
 		j.m.completeJoinIfAll(j.out, g, j.now)
 	}

@@ -1,6 +1,8 @@
 package group
 
 import (
+	"strings"
+
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/gregorhq/gregor/internal/coord"
@@ -90,7 +92,7 @@ func (m *Machine) LeaveGroup(nowMs int64, to coord.Token, _ coord.Client, req *k
 // leaveClassic returns the members' error codes, nil for those that have left.
 func (m *Machine) leaveClassic(out *coord.Outcome, g *classicGroup, leaving []kmsg.LeaveGroupRequestMember, nowMs int64) []*kafka.Code {
 	codes := make([]*kafka.Code, len(leaving))
-	left := false
+	var left []string
 	for i, l := range leaving {
 		id := l.MemberID
 		if id == "" && l.InstanceID != nil {
@@ -100,7 +102,8 @@ func (m *Machine) leaveClassic(out *coord.Outcome, g *classicGroup, leaving []km
 		if _, pending := g.pendingJoin[id]; pending && id != "" {
 			g.remove(id)
 			cancel(out, timerKey(keyHeartbeat, g.id, id))
-			left = true
+			note(out, "[Group %s] Pending member %s has left group through explicit `LeaveGroup` request; %s", g.id, id, because(l.Reason))
+			left = append(left, id)
 			continue
 		}
 		if err := g.validateMember(id, l.InstanceID); err != nil {
@@ -109,17 +112,18 @@ func (m *Machine) leaveClassic(out *coord.Outcome, g *classicGroup, leaving []km
 		}
 		c := g.members[id]
 		cancel(out, timerKey(keyHeartbeat, g.id, id))
+		note(out, "[Group %s] Member %s has left group through explicit `LeaveGroup` request; %s", g.id, id, because(l.Reason))
 		g.finishJoin(out, c, joinFailed("", kafka.UnknownMemberID))
 		g.finishSync(out, c, syncFailed(kafka.UnknownMemberID))
 		g.remove(id)
-		left = true
+		left = append(left, id)
 	}
-	if !left {
+	if len(left) == 0 {
 		return codes
 	}
 	switch g.state {
 	case stable, completing:
-		m.rebalanceOrCompleteJoin(out, g, nowMs)
+		m.rebalanceOrCompleteJoin(out, g, "explicit `LeaveGroup` request for ("+strings.Join(left, ", ")+") members.", nowMs)
 	case preparing:
 		m.completeJoinIfAll(out, g, nowMs)
 	}

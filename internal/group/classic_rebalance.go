@@ -1,8 +1,10 @@
 package group
 
 import (
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/gregorhq/gregor/internal/coord"
 	"github.com/gregorhq/gregor/internal/kafka"
@@ -23,9 +25,10 @@ func (g *classicGroup) rebalanceTimeoutMs() int64 {
 }
 
 // rebalanceOrCompleteJoin starts a rebalance, or ends the one that the change completes.
-func (m *Machine) rebalanceOrCompleteJoin(out *coord.Outcome, g *classicGroup, nowMs int64) {
+// why is noted of one that starts.
+func (m *Machine) rebalanceOrCompleteJoin(out *coord.Outcome, g *classicGroup, why string, nowMs int64) {
 	if g.canRebalance() {
-		m.prepareRebalance(out, g, nowMs)
+		m.prepareRebalance(out, g, why, nowMs)
 		return
 	}
 	m.completeJoinIfAll(out, g, nowMs)
@@ -33,7 +36,7 @@ func (m *Machine) rebalanceOrCompleteJoin(out *coord.Outcome, g *classicGroup, n
 
 // prepareRebalance begins the next generation. An empty group waits for more members
 // first, so that a group that starts does not rebalance once for each.
-func (m *Machine) prepareRebalance(out *coord.Outcome, g *classicGroup, nowMs int64) {
+func (m *Machine) prepareRebalance(out *coord.Outcome, g *classicGroup, why string, nowMs int64) {
 	if g.state == completing {
 		for _, c := range g.all() {
 			c.assignment = []byte{}
@@ -48,14 +51,20 @@ func (m *Machine) prepareRebalance(out *coord.Outcome, g *classicGroup, nowMs in
 		g.newMember = false
 		set(out, timerKey(keyJoin, g.id, ""), nowMs+g.delayMs)
 		g.transition(preparing, nowMs)
+		notePreparing(out, g, why)
 		return
 	}
 	g.transition(preparing, nowMs)
+	notePreparing(out, g, why)
 	if g.allJoined() {
 		m.completeJoin(out, g, nowMs)
 		return
 	}
 	set(out, timerKey(keyJoin, g.id, ""), nowMs+g.rebalanceTimeoutMs())
+}
+
+func notePreparing(out *coord.Outcome, g *classicGroup, why string) {
+	note(out, "Preparing to rebalance group %s in state %s with old generation %d (reason: %s).", g.id, g.stateName(), g.generation, why)
 }
 
 // allJoined says that every member waits for the next generation and no id is out that
@@ -92,11 +101,16 @@ func (m *Machine) joinTimer(out *coord.Outcome, g *classicGroup, nowMs int64) {
 // that have not are removed; static ones stay until their session ends.
 func (m *Machine) completeJoin(out *coord.Outcome, g *classicGroup, nowMs int64) {
 	cancel(out, timerKey(keyJoin, g.id, ""))
+	var late []string
 	for _, c := range g.all() {
 		if c.join == nil && c.instanceID == nil {
 			g.remove(c.id)
 			cancel(out, timerKey(keyHeartbeat, g.id, c.id))
+			late = append(late, c.id)
 		}
+	}
+	if len(late) > 0 {
+		note(out, "Group %s removed dynamic members who haven't joined: [%s]", g.id, strings.Join(late, ", "))
 	}
 	if !g.electLeader() && len(g.members) > 0 {
 		// Only static members are left and none is back: wait for them once more.
@@ -110,6 +124,7 @@ func (m *Machine) completeJoin(out *coord.Outcome, g *classicGroup, nowMs int64)
 		g.chosen = nil
 		g.computeTopics()
 		g.transition(empty, nowMs)
+		note(out, "Group %s with generation %d is now empty.", g.id, g.generation)
 		out.Records = append(out.Records, g.generationRecord(nil))
 		return
 	}
@@ -117,6 +132,7 @@ func (m *Machine) completeJoin(out *coord.Outcome, g *classicGroup, nowMs int64)
 	g.chosen = &chosen
 	g.computeTopics()
 	g.transition(completing, nowMs)
+	note(out, "Stabilized group %s generation %d with %d members.", g.id, g.generation, len(g.members))
 	for _, c := range g.all() {
 		g.finishJoin(out, c, g.joined(c))
 		m.scheduleHeartbeat(out, g, c, nowMs)
@@ -165,11 +181,12 @@ func (m *Machine) syncTimer(out *coord.Outcome, g *classicGroup, nowMs int64) {
 	if g.generation != g.syncGeneration || (g.state != completing && g.state != stable) || len(g.pendingSync) == 0 {
 		return
 	}
-	for _, id := range slices.Sorted(maps.Keys(g.pendingSync)) {
+	silent := slices.Sorted(maps.Keys(g.pendingSync))
+	for _, id := range silent {
 		g.remove(id)
 		cancel(out, timerKey(keyHeartbeat, g.id, id))
 	}
-	m.prepareRebalance(out, g, nowMs)
+	m.prepareRebalance(out, g, "Removing ["+strings.Join(silent, ", ")+"] on pending sync request expiration", nowMs)
 }
 
 // heartbeatTimer removes a member, or an id that was given out, whose session is over.
@@ -178,16 +195,18 @@ func (m *Machine) heartbeatTimer(out *coord.Outcome, g *classicGroup, id string,
 	_, pending := g.pendingJoin[id]
 	switch {
 	case pending:
+		note(out, "Pending member %s in group %s has been removed after session timeout expiration.", id, g.id)
 		g.remove(id)
 		m.completeIfLastLeft(out, g, nowMs)
 	case c == nil:
 	case c.join != nil && !c.isNew, c.sync != nil:
 		// A member that waits for an answer does not heartbeat.
 	default:
+		note(out, "Member %s in group %s has failed, removing it from the group.", id, g.id)
 		g.finishJoin(out, c, joinFailed("", kafka.UnknownMemberID))
 		g.remove(id)
 		if g.state == stable || g.state == completing {
-			m.rebalanceOrCompleteJoin(out, g, nowMs)
+			m.rebalanceOrCompleteJoin(out, g, "removing member "+id+" on heartbeat expiration.", nowMs)
 			return
 		}
 		m.completeIfLastLeft(out, g, nowMs)
@@ -220,6 +239,7 @@ func (m *Machine) classicLoaded(out *coord.Outcome, g *classicGroup, nowMs int64
 		m.scheduleHeartbeat(out, g, c, nowMs)
 	}
 	if len(g.members) > m.cfg.GroupMaxSize {
-		m.prepareRebalance(out, g, nowMs)
+		why := fmt.Sprintf("Freshly-loaded group %s (size %d) is over capacity %d. Rebalancing in order to give a chance for consumers to commit offsets", g.id, len(g.members), m.cfg.GroupMaxSize)
+		m.prepareRebalance(out, g, why, nowMs)
 	}
 }

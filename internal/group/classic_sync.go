@@ -84,6 +84,8 @@ func (m *Machine) writeAssignment(out *coord.Outcome, g *classicGroup, req *kmsg
 			assignments[a.MemberID] = a.MemberAssignment
 		}
 	}
+	note(out, "Assignment received from leader %s for group %s for generation %d. The group has %d members, %d of which are static.",
+		req.MemberID, g.id, g.generation, len(g.members), len(g.static))
 	generation := g.generation
 	current := func() bool { return g.state == completing && g.generation == generation && m.groups[g.id] == group(g) }
 	out.Records = append(out.Records, g.generationRecord(assignments))
@@ -111,7 +113,7 @@ func (m *Machine) writeAssignment(out *coord.Outcome, g *classicGroup, req *kmsg
 				c.assignment = []byte{}
 			}
 			m.propagate(&out, g, code, nowMs)
-			m.prepareRebalance(&out, g, nowMs)
+			m.prepareRebalance(&out, g, "Error "+code.Name()+" when storing group assignment during SyncGroup (member: "+req.MemberID+").", nowMs)
 			// Nothing may be appended here, and nothing is: members are left.
 			return out
 		},

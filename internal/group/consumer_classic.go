@@ -262,6 +262,9 @@ func (m *Machine) leaveConsumerGroup(out *coord.Outcome, g *consumerGroup, leavi
 			gone = append(gone, c)
 		}
 	}
+	for _, c := range gone {
+		note(out, "[Group %s] Member %s has left group through explicit `LeaveGroup` request.", g.id, c.id)
+	}
 	m.fence(out, g, gone, nowMs)
 	return codes
 }

@@ -1,6 +1,7 @@
 package group
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -23,6 +24,7 @@ func (b *beat) leave(req *kmsg.ConsumerGroupHeartbeatRequest, resp *kmsg.Consume
 		if err != nil {
 			return err
 		}
+		note(&b.out, "[GroupId %s] Member %s left the consumer group.", g.id, c.id)
 		b.m.fence(&b.out, g, []*consumerMember{c}, b.now)
 		return nil
 	}
@@ -33,11 +35,13 @@ func (b *beat) leave(req *kmsg.ConsumerGroupHeartbeatRequest, resp *kmsg.Consume
 	case c.id != req.MemberID:
 		return kafka.FencedInstanceID.Errorf("Static member %s with instance id %s was fenced by member %s.", req.MemberID, *req.InstanceID, c.id)
 	case req.MemberEpoch != leaveStaticEpoch:
+		note(&b.out, "[GroupId %s] Static member %s with instance id %s left the consumer group.", g.id, c.id, *req.InstanceID)
 		b.m.fence(&b.out, g, []*consumerMember{c}, b.now)
 		return nil
 	}
 	// The member keeps its partitions until its session ends. Commits of its next life
 	// are of epoch zero on.
+	note(&b.out, "[GroupId %s] Static member %s with instance id %s temporarily left the consumer group.", g.id, c.id, *req.InstanceID)
 	left := *c
 	left.epoch, left.revoking = leaveStaticEpoch, nil
 	left.assigned = owned{}
@@ -85,6 +89,7 @@ func (m *Machine) fence(out *coord.Outcome, g *consumerGroup, leaving []*consume
 			counts[t]++
 		}
 	}
+	note(out, "[GroupId %s] Bumped group epoch to %d.", g.id, g.epoch+1)
 	out.Records = append(out.Records, epochRecord(g.id, g.epoch+1, m.hashOf(counts)))
 	if len(gone) == len(g.members) {
 		// Nobody has anything. Without a time the next to join is not kept waiting for it.
@@ -111,6 +116,12 @@ func (m *Machine) consumerTimer(out *coord.Outcome, g *consumerGroup, kind, memb
 	}
 	switch kind {
 	case keySession, keyRebalance, keyConsumerJoin, keyConsumerSync:
+		note(out, "[GroupId %s] Member %s fenced from the group because %s", g.id, memberID, map[string]string{
+			keySession:      "the member session expired.",
+			keyRebalance:    fmt.Sprintf("it failed to transition from epoch %d within %dms.", c.epoch, c.rebalanceTimeoutMs),
+			keyConsumerJoin: "the classic member failed to join within the rebalance timeout.",
+			keyConsumerSync: "the member failed to sync within timeout.",
+		}[kind])
 		m.fence(out, g, []*consumerMember{c}, nowMs)
 	}
 }

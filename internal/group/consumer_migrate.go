@@ -171,7 +171,7 @@ func (m *Machine) downgrade(out *coord.Outcome, g *consumerGroup, leaving map[st
 		m.scheduleHeartbeat(out, c, member, nowMs)
 	}
 	if rebalance {
-		m.prepareRebalance(out, c, nowMs)
+		m.prepareRebalance(out, c, "Downgrade group "+g.id+" from consumer to classic.", nowMs)
 	}
 	out.Op = &op{failed: func(_ *kafka.Code, nowMs int64) coord.Outcome {
 		var out coord.Outcome

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/gregorhq/gregor/internal/coord"
 	"github.com/gregorhq/gregor/internal/kafka"
@@ -20,6 +21,11 @@ func (b *beat) subscribe() error {
 		b.out.Records = append(b.out.Records, b.updated.metadataRecord(g.id))
 	}
 	names := !slices.Equal(b.updated.topics, b.member.topics)
+	if g.members[b.updated.id] == nil {
+		note(&b.out, "[GroupId %s] Member %s joins the consumer group using the %s protocol.", g.id, b.updated.id, protocolOf(b.updated))
+	} else if names {
+		note(&b.out, "[GroupId %s] Member %s updated its subscribed topics to: [%s].", g.id, b.updated.id, strings.Join(b.updated.topics, ", "))
+	}
 	regexes, err := b.resolveRegexes()
 	if err != nil {
 		return err
@@ -34,6 +40,7 @@ func (b *beat) subscribe() error {
 	if bump || hash != g.hash {
 		b.epoch++
 		b.m.counts.ConsumerRebalances++
+		note(&b.out, "[GroupId %s] Bumped group epoch to %d.", g.id, b.epoch)
 		b.out.Records = append(b.out.Records, epochRecord(g.id, b.epoch, hash))
 	}
 	g.refreshMs, g.refreshEpoch, g.seen = b.now+metadataRefreshIntervalMs, b.epoch, img
@@ -41,6 +48,13 @@ func (b *beat) subscribe() error {
 		b.out.Records = append(b.out.Records, coord.Record{Key: subscriptionKey(g.id)})
 	}
 	return nil
+}
+
+func protocolOf(c *consumerMember) string {
+	if c.classic != nil {
+		return "classic"
+	}
+	return "consumer"
 }
 
 // regexCount is how many members subscribe to an expression, with this request.

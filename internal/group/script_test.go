@@ -44,6 +44,7 @@ type world struct {
 	out     []string
 	silent  bool
 	replies func(coord.Reply)
+	notes   bool // notes are printed
 }
 
 type logged struct {
@@ -104,6 +105,11 @@ func (w *world) printf(format string, args ...any) {
 
 // apply does with an outcome what the runtime does.
 func (w *world) apply(o coord.Outcome) {
+	for _, text := range o.Notes {
+		if w.notes {
+			w.printf("note %s", text)
+		}
+	}
 	for _, t := range o.Timers {
 		if t.Cancel {
 			if _, ok := w.timers[t.Key]; ok {

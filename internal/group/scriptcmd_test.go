@@ -21,6 +21,8 @@ func (w *world) command(name string, a args) {
 		w.advance(a.num("ms", 0))
 	case "hold":
 		w.hold = true
+	case "notes": // what is noted for the operator is printed too
+		w.notes = true
 	case "release":
 		w.release()
 	case "fail":
@@ -153,7 +155,7 @@ func joinRequest(a args) *kmsg.JoinGroupRequest {
 	r := kmsg.NewPtrJoinGroupRequest()
 	r.Version, r.Group, r.MemberID, r.InstanceID = int16(a.num("v", 9)), a.str("g", "g"), a.str("m", ""), a.opt("i")
 	r.SessionTimeoutMillis, r.RebalanceTimeoutMillis = int32(a.num("session", 10000)), int32(a.num("rebalance", 60000))
-	r.ProtocolType = a.str("type", "consumer")
+	r.ProtocolType, r.Reason = a.str("type", "consumer"), a.opt("reason")
 	for _, p := range a.list("protocols", "range") {
 		pr := kmsg.NewJoinGroupRequestProtocol()
 		pr.Name, pr.Metadata = p, subscription(a.list("topics", "t"), a.str("have", ""))
@@ -203,6 +205,7 @@ func leaveRequest(a args) *kmsg.LeaveGroupRequest {
 	for _, word := range a.words {
 		id, inst, static := strings.Cut(word, "@")
 		l := kmsg.NewLeaveGroupRequestMember()
+		l.Reason = a.opt("reason")
 		if l.MemberID = id; static {
 			l.InstanceID = &inst
 		}

@@ -61,6 +61,7 @@ func (n *Node) newGroups() *rsm.Coordinator[*group.Machine] {
 	return rsm.NewCoordinator(rsm.CoordinatorConfig[*group.Machine]{
 		Topic: kafka.OffsetsTopic, NodeID: cfg.NodeID, Replicas: n.replicas, Clock: n.deps.Clock, Wheel: n.wheel,
 		Logger:         log4j.Named(n.log, "org.apache.kafka.coordinator.group.GroupCoordinatorService", fmt.Sprintf("GroupCoordinator id=%d", cfg.NodeID)),
+		Notes:          log4j.Named(n.log, "org.apache.kafka.coordinator.group.GroupMetadataManager", fmt.Sprintf("GroupCoordinator id=%d", cfg.NodeID)),
 		New:            func(int32) *group.Machine { return group.New(n.groupConfig(n.config.Load())) },
 		Image:          n.groupsImage,
 		CommitTimeout:  time.Duration(cfg.OffsetsCommitTimeoutMs) * time.Millisecond,

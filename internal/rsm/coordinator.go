@@ -34,6 +34,8 @@ type CoordinatorConfig[M coord.Machine] struct {
 	Clock    clock.Clock
 	Wheel    *clock.Wheel
 	Logger   *slog.Logger
+	// Notes is where Outcome.Notes go, Logger when it is nil.
+	Notes *slog.Logger
 	// New makes the empty machine of a partition.
 	New func(partition int32) M
 	// Image tells a machine of a new metadata image; delta is nil on the first call,
@@ -77,6 +79,9 @@ type routes[M coord.Machine] struct {
 
 // NewCoordinator returns a Coordinator without shards; Apply brings them.
 func NewCoordinator[M coord.Machine](cfg CoordinatorConfig[M]) *Coordinator[M] {
+	if cfg.Notes == nil {
+		cfg.Notes = cfg.Logger
+	}
 	c := &Coordinator[M]{cfg: cfg, loading: make(chan struct{}, MaxLoading), started: cfg.Clock.Now(),
 		loadTimes: metrics.NewHistogram(metrics.Nanoseconds)}
 	c.routes.Store(&routes[M]{})

@@ -170,6 +170,9 @@ func (s *shard[M]) apply(o coord.Outcome, nowMs int64) {
 	for _, t := range o.Timers {
 		s.setTimer(t, nowMs)
 	}
+	for _, text := range o.Notes {
+		s.c.cfg.Notes.Info(text)
+	}
 	switch {
 	case len(o.Records) > 0 || o.Txn != nil && o.Txn.Marker:
 		s.appendOutcome(o, nowMs)

@@ -3,6 +3,7 @@ package rsm
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -39,6 +40,25 @@ func TestOutcomeFollowsTheCommit(t *testing.T) {
 	}
 	if a, b := <-k.effects, <-k.effects; a != "a" || b != "b" {
 		t.Errorf("effects %v, %v", a, b)
+	}
+}
+
+// TestNotesAreLogged: what an outcome notes is in the log, whatever becomes of its records.
+func TestNotesAreLogged(t *testing.T) {
+	var log strings.Builder // the shard writes before it answers
+	k := newToyKit(t, alone, func(c *CoordinatorConfig[*toy]) { c.Notes = slog.New(slog.NewTextHandler(&log, nil)) })
+	k.active()
+	note := func(op Op[*toy], text string) Op[*toy] {
+		return func(m *toy, now int64, to coord.Token) coord.Outcome {
+			o := op(m, now, to)
+			o.Notes = append(o.Notes, text)
+			return o
+		}
+	}
+	k.want(k.do(note(set("a", strings.Repeat("x", 2<<20)), "refused")), "", kafka.MessageTooLarge)
+	k.want(k.do(note(get("a", true), "read")), "", nil)
+	if out := log.String(); strings.Count(out, "msg=refused") != 1 || strings.Count(out, "msg=read") != 1 {
+		t.Errorf("logged: %s", out)
 	}
 }
 
