@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -133,6 +134,13 @@ func evictFile(name string) error {
 		return err
 	}
 	defer f.Close()
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &fs); err != nil {
+		return err
+	}
+	if fs.Type == unix.TMPFS_MAGIC {
+		return errors.New("files of a tmpfs are nowhere but in memory; give a folder on a disk with -disk")
+	}
 	if err := unix.Fdatasync(int(f.Fd())); err != nil {
 		return err
 	}

@@ -18,6 +18,9 @@ func executablePages(smaps []byte, executable string) []pageRange {
 	var out []pageRange
 	var now pageRange
 	ours := false
+	if executable == "" {
+		return nil
+	}
 	for line := range bytes.Lines(smaps) {
 		if !bytes.HasSuffix(line, []byte("\n")) {
 			break

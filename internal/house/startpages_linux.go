@@ -18,20 +18,24 @@ const maxSmaps = 64 << 10
 // mapped again from the page cache, about a microsecond for sixteen pages. Where
 // anything is not as expected, nothing is given back.
 func releaseStartPages() {
-	executable, err := os.Executable()
-	if err != nil {
-		return
-	}
-	f, err := vfs.OS().Open("/proc/self/smaps")
-	if err != nil {
-		return
-	}
-	defer f.Close()
-	smaps, err := io.ReadAll(io.NewSectionReader(f, 0, maxSmaps))
-	if err != nil {
-		return
-	}
-	for _, r := range executablePages(smaps, executable) {
+	for _, r := range executablePages(readSmaps(), executable()) {
 		_, _, _ = syscall.Syscall(syscall.SYS_MADVISE, r.from, r.to-r.from, syscall.MADV_DONTNEED)
 	}
+}
+
+// executable is the path by which smaps knows the executable, "" if it cannot be had.
+func executable() string {
+	name, _ := os.Executable()
+	return name
+}
+
+// readSmaps returns the beginning of /proc/self/smaps, nothing if it cannot be had.
+func readSmaps() []byte {
+	f, err := vfs.OS().Open("/proc/self/smaps")
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	b, _ := io.ReadAll(io.NewSectionReader(f, 0, maxSmaps)) // what there is of it
+	return b
 }

@@ -30,8 +30,10 @@ func TestExecutablePages(t *testing.T) {
 	if got := executablePages([]byte(smapsExample), "/srv/a b/gregor"); !slices.Equal(got, want) {
 		t.Errorf("pages of the executable: %x, want %x", got, want)
 	}
-	if got := executablePages([]byte(smapsExample), "/srv/other"); len(got) != 0 {
-		t.Errorf("pages of another file: %x", got)
+	for _, other := range []string{"/srv/other", "/gregor", ""} {
+		if got := executablePages([]byte(smapsExample), other); len(got) != 0 {
+			t.Errorf("pages of %q: %x", other, got)
+		}
 	}
 	for n := range len(smapsExample) {
 		for _, r := range executablePages([]byte(smapsExample[:n]), "/srv/a b/gregor") {

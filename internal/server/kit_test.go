@@ -96,6 +96,22 @@ func (k *kit) sleepers(n int) int {
 	return n
 }
 
+// readers is how many connections have a reader that may be parked.
+func (k *kit) readers() int {
+	k.s.mu.Lock()
+	defer k.s.mu.Unlock()
+	return len(k.s.readers)
+}
+
+// park makes every idle reader park.
+func (k *kit) park() {
+	k.t.Helper()
+	eventually(k.t, "all are parked", func() bool {
+		k.s.wakeIdle(0)
+		return k.readers() == 0
+	})
+}
+
 // client is a raw connection to the server.
 type client struct {
 	t testing.TB

@@ -64,7 +64,7 @@ func mountSmall(t *testing.T, at string) {
 	}
 	for _, cmd := range [][]string{{"mkfs.ext4", "-q", "-m", "0", image}, {"mount", "-o", "loop", image, at}} {
 		if out, err := exec.Command(cmd[0], cmd[1:]...).CombinedOutput(); err != nil {
-			t.Skipf("needs root and loop devices to mount a small file system: %v: %v: %s", cmd, err, out)
+			t.Skipf("a full file system of 16 MB, whose ENOSPC is the kernel's own, needs root, a loop device and mkfs.ext4 (package log has the same with injected errors): %v: %v: %s", cmd, err, out)
 		}
 	}
 	t.Cleanup(func() {

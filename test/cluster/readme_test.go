@@ -44,7 +44,7 @@ func newShell(t *testing.T, ports ...string) *shell {
 		for _, p := range ports {
 			l, err := net.Listen("tcp", net.JoinHostPort("localhost", p))
 			if err != nil {
-				t.Skipf("the example's port is taken: %v", err)
+				t.Skipf("the README's example runs word for word and needs port %s: it is taken, and a network namespace, in which it is free, needs root: %v", p, err)
 			}
 			l.Close()
 		}

@@ -79,7 +79,7 @@ func TestBreaks(t *testing.T) {
 			t.Fatal(err)
 		}
 		if strings.Contains(out.String(), "installing the filter") {
-			t.Skipf("the kernel has not what is needed, seccomp's notifications of Linux 5.19: %s", out.String())
+			t.Skipf("system calls are broken by the notifications of seccomp, which this kernel (before Linux 5.19) or container refuses: %s", out.String())
 		}
 		exists := ""
 		for _, name := range []string{"file", "renamed", "other"} {

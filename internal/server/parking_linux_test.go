@@ -11,29 +11,14 @@ import (
 	"github.com/gregorhq/gregor/internal/netx"
 )
 
-// newParkingKit skips where connections cannot be parked.
+// newParkingKit is a kit whose connections are parked.
 func newParkingKit(t *testing.T, h HandlerFunc) *kit {
 	t.Helper()
 	k := newKit(t, h, nil)
 	if k.s.parking.get(k.s) == nil {
-		t.Skip("connections cannot be parked on this system")
+		t.Fatal("connections cannot be parked")
 	}
 	return k
-}
-
-func (k *kit) readers() int {
-	k.s.mu.Lock()
-	defer k.s.mu.Unlock()
-	return len(k.s.readers)
-}
-
-// park makes every idle reader park.
-func (k *kit) park() {
-	k.t.Helper()
-	eventually(k.t, "all are parked", func() bool {
-		k.s.wakeIdle(0)
-		return k.readers() == 0
-	})
 }
 
 // TestAcceptedConnectionsAreParked: one that never sends anything never has a reader.
