@@ -260,10 +260,8 @@ func (m *Machine) leaveConsumerGroup(out *coord.Outcome, g *consumerGroup, leavi
 		}
 		if !slices.Contains(gone, c) {
 			gone = append(gone, c)
+			note(out, "[Group %s] Member %s has left group through explicit `LeaveGroup` request; %s", g.id, c.id, because(l.Reason))
 		}
-	}
-	for _, c := range gone {
-		note(out, "[Group %s] Member %s has left group through explicit `LeaveGroup` request.", g.id, c.id)
 	}
 	m.fence(out, g, gone, nowMs)
 	return codes

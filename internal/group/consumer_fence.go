@@ -114,16 +114,21 @@ func (m *Machine) consumerTimer(out *coord.Outcome, g *consumerGroup, kind, memb
 	if kind == keyRebalance && (c.epoch != g.rebalanceEpoch[memberID] || c.state != memberUnrevoked) {
 		return
 	}
+	var why string
 	switch kind {
-	case keySession, keyRebalance, keyConsumerJoin, keyConsumerSync:
-		note(out, "[GroupId %s] Member %s fenced from the group because %s", g.id, memberID, map[string]string{
-			keySession:      "the member session expired.",
-			keyRebalance:    fmt.Sprintf("it failed to transition from epoch %d within %dms.", c.epoch, c.rebalanceTimeoutMs),
-			keyConsumerJoin: "the classic member failed to join within the rebalance timeout.",
-			keyConsumerSync: "the member failed to sync within timeout.",
-		}[kind])
-		m.fence(out, g, []*consumerMember{c}, nowMs)
+	case keySession:
+		why = "the member session expired."
+	case keyRebalance:
+		why = fmt.Sprintf("it failed to transition from epoch %d within %dms.", c.epoch, c.rebalanceTimeoutMs)
+	case keyConsumerJoin:
+		why = "the classic member failed to join within the rebalance timeout."
+	case keyConsumerSync:
+		why = "the member failed to sync within timeout."
+	default:
+		return
 	}
+	note(out, "[GroupId %s] Member %s fenced from the group because %s", g.id, memberID, why)
+	m.fence(out, g, []*consumerMember{c}, nowMs)
 }
 
 // consumerLoaded gives every member of a loaded group a whole session, and those that

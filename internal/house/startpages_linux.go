@@ -1,7 +1,6 @@
 package house
 
 import (
-	"io"
 	"os"
 	"syscall"
 
@@ -31,11 +30,6 @@ func executable() string {
 
 // readSmaps returns the beginning of /proc/self/smaps, nothing if it cannot be had.
 func readSmaps() []byte {
-	f, err := vfs.OS().Open("/proc/self/smaps")
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	b, _ := io.ReadAll(io.NewSectionReader(f, 0, maxSmaps)) // what there is of it
+	b, _ := vfs.ReadUpTo(vfs.OS(), "/proc/self/smaps", maxSmaps) // what there is of it
 	return b
 }

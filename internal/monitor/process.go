@@ -2,7 +2,6 @@ package monitor
 
 import (
 	"bytes"
-	"io"
 	"os"
 	"runtime"
 	"strconv"
@@ -36,17 +35,17 @@ func (x *exporter) readProcess() {
 		x.idle.update(p.cpu, x.now)
 	}
 	fsys := vfs.OS()
-	if b, err := readProc(fsys, "/proc/self/stat"); err == nil {
+	if b, err := vfs.ReadUpTo(fsys, "/proc/self/stat", maxProc); err == nil {
 		p.readStat(b)
 	}
 	if entries, err := fsys.ReadDir("/proc/self/fd"); err == nil {
 		p.fds, p.hasFDs = int64(len(entries)), true
 	}
-	if b, err := readProc(fsys, "/proc/self/io"); err == nil {
+	if b, err := vfs.ReadUpTo(fsys, "/proc/self/io", maxProc); err == nil {
 		p.readBytes, p.hasIO = lineValue(b, "read_bytes:")
 		p.wroteByte, _ = lineValue(b, "write_bytes:")
 	}
-	if b, err := readProc(fsys, "/proc/stat"); err == nil && p.startSeconds > 0 {
+	if b, err := vfs.ReadUpTo(fsys, "/proc/stat", maxProc); err == nil && p.startSeconds > 0 {
 		boot, _ := lineValue(b, "btime")
 		p.startSeconds += float64(boot)
 	}
@@ -55,16 +54,6 @@ func (x *exporter) readProcess() {
 
 // maxProc is more than any of the files has.
 const maxProc = 256 << 10
-
-// readProc reads a file whose size is not known before.
-func readProc(fsys vfs.FS, name string) ([]byte, error) {
-	f, err := fsys.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.NewSectionReader(f, 0, maxProc))
-}
 
 // readStat reads memory and start time. The name of the process, in brackets, may have
 // spaces.

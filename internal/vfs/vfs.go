@@ -89,6 +89,17 @@ func ReadFile(fsys FS, name string) ([]byte, error) {
 	return b[:n], nil
 }
 
+// ReadUpTo reads at most max bytes from the beginning of a file whose size is not known
+// before, as those of /proc.
+func ReadUpTo(fsys FS, name string, max int64) ([]byte, error) {
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.NewSectionReader(f, 0, max))
+}
+
 // WriteFileAtomic replaces the content of a file so that after a crash either the old or the new content is there, and
 // after it returned nil the new one: a temporary file beside it is written, synced and renamed, then the directory is
 // synced. The temporary name is name + ".tmp", so one writer a file is allowed at a time.
