@@ -72,6 +72,84 @@ func (s *storm) elect() {
 	})
 }
 
+// handOver gives a partition to another replica while its leader lives, by a new order of
+// its replicas. The next leader may not hear from the old one meanwhile, so that it leads
+// without the latest records, and the partition may go on to others soon: each has
+// records then that no other one has.
+func (s *storm) handOver() error {
+	img, _ := s.r.readLedgers()
+	if img.IsEmpty() {
+		return nil
+	}
+	topics := img.SortedTopics()
+	if len(topics) == 0 {
+		return nil
+	}
+	t := topics[s.rng.Intn(len(topics))]
+	partition := s.rng.Int31n(int32(t.NumPartitions()))
+	return s.handOverAgain(t.Name, partition, s.rng.Intn(3))
+}
+
+// handOverAgain hands the partition over and then as many times more.
+func (s *storm) handOverAgain(topic string, partition int32, times int) error {
+	img, _ := s.r.readLedgers()
+	t := img.Topic(topic)
+	if t == nil || int(partition) >= t.NumPartitions() {
+		return nil
+	}
+	p := t.Partition(partition)
+	old := s.living(p.Leader)
+	if old == nil || len(p.AddingReplicas)+len(p.RemovingReplicas) > 0 {
+		return nil
+	}
+	var others []int32
+	for _, id := range p.ISR {
+		if id != p.Leader && s.living(id) != nil {
+			others = append(others, id)
+		}
+	}
+	if len(others) == 0 {
+		return nil
+	}
+	to := others[s.rng.Intn(len(others))]
+	wait := time.Duration(0)
+	if s.rng.Intn(3) > 0 {
+		s.hold(faultOneWay, old.name, hostName(kafka.NodeID(to)))
+		wait = magnitude(s.rng, 200*time.Millisecond)
+	}
+	order := []int32{to}
+	for _, id := range p.Replicas {
+		if id != to {
+			order = append(order, id)
+		}
+	}
+	s.note(faultHandOver, "%s-%d from n%d to n%d in %v", topic, partition, p.Leader, to, wait)
+	s.ask(func(ctx context.Context, kc *kgo.Client) {
+		time.Sleep(wait)
+		move := kmsg.NewPtrAlterPartitionAssignmentsRequest()
+		move.Topics = []kmsg.AlterPartitionAssignmentsRequestTopic{{Topic: topic,
+			Partitions: []kmsg.AlterPartitionAssignmentsRequestTopicPartition{{Partition: partition, Replicas: order}}}}
+		elect := kmsg.NewPtrElectLeadersRequest()
+		elect.TimeoutMillis = int32(patience.Milliseconds())
+		elect.Topics = []kmsg.ElectLeadersRequestTopic{{Topic: topic, Partitions: []int32{partition}}}
+		if _, err := move.RequestWith(ctx, kc); err == nil {
+			_, _ = elect.RequestWith(ctx, kc) // either outcome is right
+		}
+	})
+	if times > 0 {
+		s.later(magnitude(s.rng, time.Second), func() error { return s.handOverAgain(topic, partition, times-1) })
+	}
+	return nil
+}
+
+// living is the host of a node that runs and is not cut off, or nil.
+func (s *storm) living(id int32) *host {
+	if id < 1 || int(id) > len(s.c.hosts) || s.c.hosts[id-1].run == nil || s.c.hosts[id-1].paused {
+		return nil
+	}
+	return s.c.hosts[id-1]
+}
+
 // changeVoters takes a voter out of the quorum and puts it back later.
 func (s *storm) changeVoters() {
 	if !s.r.plan.Dynamic {

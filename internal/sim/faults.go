@@ -27,6 +27,7 @@ const (
 	faultReassign = "reassign"
 	faultElect    = "elect"
 	faultVoters   = "voters"
+	faultHandOver = "hand over"
 )
 
 // storm draws faults from the seed. It belongs to the goroutine that runs the schedule.
@@ -197,6 +198,8 @@ func (s *storm) blow() error {
 		s.elect()
 	case faultVoters:
 		s.changeVoters()
+	case faultHandOver:
+		return s.handOver()
 	}
 	return nil
 }
