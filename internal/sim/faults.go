@@ -28,6 +28,7 @@ const (
 	faultElect    = "elect"
 	faultVoters   = "voters"
 	faultHandOver = "hand over"
+	faultRelapse  = "earlier life"
 )
 
 // storm draws faults from the seed. It belongs to the goroutine that runs the schedule.
@@ -200,6 +201,8 @@ func (s *storm) blow() error {
 		s.changeVoters()
 	case faultHandOver:
 		return s.handOver()
+	case faultRelapse:
+		return s.earlierLife()
 	}
 	return nil
 }
@@ -223,27 +226,6 @@ func (s *storm) kill(h *host, mode vfs.CrashMode, kind string) error {
 func (s *storm) start(h *host) error {
 	s.note("start", "%s", h.name)
 	return h.start()
-}
-
-// twice kills a leader, lets it start again soon, and then kills whoever leads instead.
-func (s *storm) twice() error {
-	h := s.leader()
-	if h == nil || h.run == nil || h.paused || !s.mayLose() {
-		return nil
-	}
-	h.kill(s.rng, vfs.ProcessKill)
-	down, again := magnitude(s.rng, 200*time.Millisecond), magnitude(s.rng, 500*time.Millisecond)
-	s.note(faultDouble, "%s for %v, the next leader %v later", h.name, down, again)
-	s.later(down, func() error {
-		s.later(again, func() error {
-			if o := s.leader(); o != nil {
-				return s.kill(o, vfs.ProcessKill, faultKill)
-			}
-			return nil
-		})
-		return s.start(h)
-	})
-	return nil
 }
 
 // stop ends the node as SIGTERM does, beside the schedule.

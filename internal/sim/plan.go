@@ -33,7 +33,7 @@ var allFaults = []struct {
 	max  int
 }{
 	{faultKill, 6}, {faultPower, 4}, {faultWipe, 2}, {faultStop, 2}, {faultIsolate, 4}, {faultSplit, 4}, {faultOneWay, 3},
-	{faultMute, 3}, {faultSlow, 3}, {faultClock, 1}, {faultReassign, 3}, {faultElect, 2}, {faultVoters, 2}, {faultDouble, 4}, {faultHandOver, 4},
+	{faultMute, 3}, {faultSlow, 3}, {faultClock, 1}, {faultReassign, 3}, {faultElect, 2}, {faultVoters, 2}, {faultDouble, 4}, {faultHandOver, 4}, {faultRelapse, 4},
 }
 
 // Draw makes the plan of a seed. Each seed has faults of its own, at a rate of its own: a
