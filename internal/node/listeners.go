@@ -36,15 +36,13 @@ func (n *Node) listenerNames(controller bool) []string {
 // served.
 func (n *Node) listen(ctx context.Context) error {
 	cfg := n.static
+	limits := connectionLimits(cfg)
 	sc := server.Config{
 		Net: n.deps.Net, Clock: n.deps.Clock, Log: log4j.Named(n.log, "kafka.network.SocketServer", ""),
-		SocketRequestMaxBytes:        cfg.SocketRequestMaxBytes,
-		QueuedMaxRequestBytes:        cfg.QueuedMaxRequestBytes,
-		ConnectionsMaxIdle:           time.Duration(cfg.ConnectionsMaxIdleMs) * time.Millisecond,
-		MaxConnections:               cfg.MaxConnections,
-		MaxConnectionsPerIP:          cfg.MaxConnectionsPerIP,
-		MaxConnectionsPerIPOverrides: cfg.MaxConnectionsPerIPOverrides,
-		MaxConnectionCreationRate:    cfg.MaxConnectionCreationRate,
+		SocketRequestMaxBytes: cfg.SocketRequestMaxBytes,
+		QueuedMaxRequestBytes: cfg.QueuedMaxRequestBytes,
+		ConnectionsMaxIdle:    time.Duration(cfg.ConnectionsMaxIdleMs) * time.Millisecond,
+		Limits:                &limits,
 	}
 	brokerTable, controllerTable := n.broker.Table(), n.ctlAPI.Table()
 	for _, l := range cfg.Listeners {
@@ -71,13 +69,47 @@ func (n *Node) listen(ctx context.Context) error {
 	return n.server.Listen(ctx)
 }
 
+// connectionLimits are the limits on connections that a configuration sets. A listener
+// without limits of its own has the broker's for itself, as in Apache Kafka.
+func connectionLimits(cfg *config.Broker) server.Limits {
+	l := server.Limits{
+		MaxConnections:               cfg.MaxConnections,
+		MaxConnectionsPerIP:          cfg.MaxConnectionsPerIP,
+		MaxConnectionsPerIPOverrides: map[string]int{},
+		MaxConnectionCreationRate:    cfg.MaxConnectionCreationRate,
+		Listeners:                    map[string]server.ListenerLimits{},
+	}
+	for host, limit := range cfg.MaxConnectionsPerIPOverrides {
+		l.MaxConnectionsPerIPOverrides[host] = limit
+		if net.ParseIP(host) != nil {
+			continue
+		}
+		if addrs, err := net.LookupHost(host); err == nil {
+			for _, a := range addrs {
+				l.MaxConnectionsPerIPOverrides[a] = limit
+			}
+		}
+	}
+	for _, li := range cfg.Listeners {
+		l.Listeners[li.Name] = server.ListenerLimits{
+			MaxConnections:            int(cfg.ListenerLong(li.Name, "", "max.connections")),
+			MaxConnectionCreationRate: int(cfg.ListenerLong(li.Name, "", "max.connection.creation.rate")),
+		}
+	}
+	return l
+}
+
 // advertised is what clients of a listener are told: advertised.listeners, else
 // what it is bound to, with the machine's name for "every interface". Port 0
 // stands for the bound port.
 func (n *Node) advertised(l config.Listener) (host string, port int32) {
 	host, port = l.Host, int32(l.Port)
-	if i := slices.IndexFunc(n.static.AdvertisedListeners, func(a config.Listener) bool { return a.Name == l.Name }); i >= 0 {
-		host, port = n.static.AdvertisedListeners[i].Host, int32(n.static.AdvertisedListeners[i].Port)
+	told := n.static.AdvertisedListeners
+	if n.isController(l.Name) {
+		told = n.static.AdvertisedControllerListeners
+	}
+	if i := slices.IndexFunc(told, func(a config.Listener) bool { return a.Name == l.Name }); i >= 0 {
+		host, port = told[i].Host, int32(told[i].Port)
 	}
 	if host == "" || n.isController(l.Name) && (host == "0.0.0.0" || host == "::") {
 		host = localHost()

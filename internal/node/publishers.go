@@ -37,6 +37,7 @@ func (p dynamicConfig) Publish(u publish.Update) {
 	next, warnings := p.n.static.WithDynamic(perBroker, clusterWide)
 	p.n.warn(warnings)
 	p.n.config.Store(next)
+	p.n.server.SetLimits(connectionLimits(next))
 	p.n.logs.ReconfigureProducers(next.ProducerIDExpirationMs, next.TransactionPartitionVerificationEnable)
 	if p.n.replicas != nil {
 		p.n.replicas.Reconfigure(next)

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"io"
 	"testing"
 	"time"
 
@@ -9,6 +10,72 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
+
+// served says whether a new connection to the listener gets an answer; it is closed
+// without one beyond the limits.
+func (m *machine) served(addr string) bool {
+	m.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	conn, err := m.net.Dial(ctx, "tcp", addr)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	defer conn.Close()
+	// ApiVersions 0, correlation id 1, no client id.
+	if _, err := conn.Write([]byte{0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff}); err != nil {
+		return false
+	}
+	_, err = io.ReadFull(conn, make([]byte, 8))
+	return err == nil
+}
+
+// TestConnectionLimitsTakeEffectAtOnce: limits on connections are those of the dynamic
+// configuration, at once and after a restart, and of the listener's own keys.
+func TestConnectionLimitsTakeEffectAtOnce(t *testing.T) {
+	m := newMachine(t, nil)
+	m.format()
+	n := m.start()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	cl := m.client()
+	limit := "1"
+	resp, err := kadm.NewClient(cl).AlterBrokerConfigs(ctx, []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "max.connections.per.ip", Value: &limit}})
+	if err == nil {
+		err = resp[0].Err
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for m.served("localhost:9092") {
+		if ctx.Err() != nil {
+			t.Fatal("a second connection is served")
+		}
+	}
+	cl.Close()
+	m.stop(n)
+	n = m.start()
+	defer m.stop(n)
+	first, err := m.net.Dial(ctx, "tcp", "localhost:9092")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	for m.served("localhost:9092") {
+		if ctx.Err() != nil {
+			t.Fatal("a second connection is served after a restart")
+		}
+	}
+}
+
+// TestListenerLimits: a listener's own limit stands beside the broker's.
+func TestListenerLimits(t *testing.T) {
+	m := newMachine(t, map[string]string{"listener.name.plaintext.max.connections": "1", "max.connections": "50"})
+	l := connectionLimits(m.cfg)
+	if l.MaxConnections != 50 || l.Listeners["PLAINTEXT"].MaxConnections != 1 || l.Listeners["CONTROLLER"].MaxConnections != 50 {
+		t.Errorf("%+v", l)
+	}
+}
 
 // TestGroupSettingsTakeEffectAtOnce: a group's own configs and the broker's dynamic ones
 // are those of the next heartbeat, without a new coordinator.

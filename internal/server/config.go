@@ -76,10 +76,6 @@ type ListenerConfig struct {
 	// MaxConnections and MaxConnectionCreationRate of the broker, so that a flood
 	// of clients cannot starve replication.
 	InterBroker bool
-	// MaxConnections and MaxConnectionCreationRate limit this listener; 0 means no
-	// limit of its own.
-	MaxConnections            int
-	MaxConnectionCreationRate int
 }
 
 // Config is all that a Server needs. Zero values of limits take the defaults below.
@@ -106,13 +102,8 @@ type Config struct {
 	MaxQueuedResponseBytes int
 	// ConnectionsMaxIdle is connections.max.idle.ms; negative means never.
 	ConnectionsMaxIdle time.Duration
-	// MaxConnections is max.connections; MaxConnectionsPerIP and its overrides by
-	// IP are max.connections.per.ip(.overrides).
-	MaxConnections               int
-	MaxConnectionsPerIP          int
-	MaxConnectionsPerIPOverrides map[string]int
-	// MaxConnectionCreationRate is max.connection.creation.rate, a second.
-	MaxConnectionCreationRate int
+	// Limits are those on connections until SetLimits changes them; nil means none.
+	Limits *Limits
 	// NoSendfile sends file ranges by reading and writing them.
 	NoSendfile bool
 }
@@ -125,17 +116,7 @@ const (
 	DefaultMaxInFlight            = 500
 	DefaultMaxQueuedResponseBytes = 16 << 20
 	DefaultConnectionsMaxIdle     = 10 * time.Minute
-	unlimited                     = 1<<31 - 1
 )
-
-// limits returns the part of the configuration that SetLimits can change.
-func (c *Config) limits() Limits {
-	return Limits{
-		MaxConnections: c.MaxConnections, MaxConnectionsPerIP: c.MaxConnectionsPerIP,
-		MaxConnectionsPerIPOverrides: c.MaxConnectionsPerIPOverrides,
-		MaxConnectionCreationRate:    c.MaxConnectionCreationRate,
-	}.normal()
-}
 
 // withDefaults returns the configuration with every limit set, or what is wrong
 // with it.
@@ -164,8 +145,6 @@ func (c Config) withDefaults() (Config, error) {
 	names := map[string]bool{}
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
-		def(&l.MaxConnections, unlimited)
-		def(&l.MaxConnectionCreationRate, unlimited)
 		if l.Protocol == "" {
 			l.Protocol = PlainText
 		}

@@ -159,8 +159,17 @@ func TestAnswerOfALongWaitIsNotIdle(t *testing.T) {
 	}
 }
 
+// limits are those of a test, none to begin with.
+func (c *Config) limits() *Limits {
+	if c.Limits == nil {
+		l := NoLimits()
+		c.Limits = &l
+	}
+	return c.Limits
+}
+
 func TestMaxConnectionsPerIP(t *testing.T) {
-	k := newKit(t, echo, func(c *Config) { c.MaxConnectionsPerIP = 2 })
+	k := newKit(t, echo, func(c *Config) { c.limits().MaxConnectionsPerIP = 2 })
 	a, b := k.dial(), k.dial()
 	for i, c := range []*client{a, b} {
 		c.send(int32(i), nil)
@@ -179,8 +188,8 @@ func TestMaxConnectionsPerIP(t *testing.T) {
 
 func TestMaxConnectionsPerIPOverride(t *testing.T) {
 	k := newKit(t, echo, func(c *Config) {
-		c.MaxConnectionsPerIP = 1
-		c.MaxConnectionsPerIPOverrides = map[string]int{"127.0.0.1": 3}
+		c.limits().MaxConnectionsPerIP = 1
+		c.limits().MaxConnectionsPerIPOverrides = map[string]int{"127.0.0.1": 3}
 	})
 	for i := range int32(3) {
 		c := k.dial()
@@ -202,7 +211,7 @@ func twoListeners(c *Config) {
 func TestInterBrokerIsNeverStarved(t *testing.T) {
 	k := newKit(t, echo, func(c *Config) {
 		twoListeners(c)
-		c.MaxConnections = 3
+		c.limits().MaxConnections = 3
 	})
 	var clients []*client
 	for i := range int32(3) {
@@ -227,7 +236,7 @@ func TestInterBrokerIsNeverStarved(t *testing.T) {
 func TestListenerMaxConnections(t *testing.T) {
 	k := newKit(t, echo, func(c *Config) {
 		twoListeners(c)
-		c.Listeners[0].MaxConnections = 1
+		c.limits().Listeners = map[string]ListenerLimits{"PLAINTEXT": {MaxConnections: 1}}
 	})
 	a := k.dial()
 	a.send(1, nil)
@@ -245,7 +254,7 @@ func TestConnectionCreationRate(t *testing.T) {
 	v := clock.NewVirtual(time.Unix(1_000_000, 0))
 	k := newKit(t, echo, func(c *Config) {
 		twoListeners(c)
-		c.Clock, c.ConnectionsMaxIdle, c.MaxConnectionCreationRate = v, -1, 10
+		c.Clock, c.ConnectionsMaxIdle, c.limits().MaxConnectionCreationRate = v, -1, 10
 	})
 	for range 10 {
 		k.dial()
@@ -412,7 +421,7 @@ func TestAPIVersionsAreWhatIsServed(t *testing.T) {
 
 // TestLimitsChangeWhileRunning: a raised limit lets in who waits.
 func TestLimitsChangeWhileRunning(t *testing.T) {
-	k := newKit(t, echo, func(c *Config) { c.MaxConnections = 1 })
+	k := newKit(t, echo, func(c *Config) { c.limits().MaxConnections = 1 })
 	a := k.dial()
 	a.send(1, nil)
 	a.expect(1, "")
@@ -420,7 +429,19 @@ func TestLimitsChangeWhileRunning(t *testing.T) {
 	b.send(2, nil)
 	k.s.SetLimits(Limits{MaxConnections: 2, MaxConnectionsPerIP: 2})
 	b.expect(2, "")
-	k.s.SetLimits(Limits{MaxConnectionsPerIP: 2})
+	l := NoLimits()
+	l.MaxConnectionsPerIP = 2
+	k.s.SetLimits(l)
+	k.dial().expectClosed()
+	l.MaxConnectionsPerIP, l.Listeners = 9, map[string]ListenerLimits{"PLAINTEXT": {MaxConnections: 2}}
+	k.s.SetLimits(l)
+	c := k.dial()
+	c.send(3, nil)
+	_ = a.Close()
+	c.expect(3, "")
+	// 0 is nobody, not everybody.
+	l.MaxConnectionsPerIP, l.Listeners = 0, nil
+	k.s.SetLimits(l)
 	k.dial().expectClosed()
 }
 

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -133,6 +134,7 @@ func TestParkingRaces(t *testing.T) {
 				return
 			default:
 				k.s.wakeIdle(0)
+				runtime.Gosched() // with one processor the others wait for this one
 			}
 		}
 	})
@@ -144,9 +146,9 @@ func TestParkingRaces(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				_ = c.SetDeadline(time.Now().Add(20 * time.Second))
 				cl := &client{t, c}
 				for i := range int32(round) {
+					_ = c.SetDeadline(time.Now().Add(20 * time.Second))
 					body := fmt.Sprintf("%d-%d", round, i)
 					if _, err := c.Write(request(testKey, 0, i, []byte(body))); err != nil {
 						t.Error(err)

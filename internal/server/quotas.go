@@ -20,32 +20,49 @@ type quotas struct {
 	rate    bucket
 }
 
-// Limits are the limits on connections that can change while the server runs. Zero or
-// less means no limit.
+// Limits are the limits on connections, which can change while the server runs. A count
+// of 0 lets nobody in; of rates, a second, 0 means no limit.
 type Limits struct {
-	MaxConnections               int
+	// MaxConnections is max.connections, which the inter-broker listener is exempt from
+	// unless it is the only one.
+	MaxConnections int
+	// MaxConnectionsPerIP is max.connections.per.ip, MaxConnectionsPerIPOverrides what
+	// single addresses have instead of it.
 	MaxConnectionsPerIP          int
 	MaxConnectionsPerIPOverrides map[string]int
-	MaxConnectionCreationRate    int
+	// MaxConnectionCreationRate is max.connection.creation.rate.
+	MaxConnectionCreationRate int
+	// Listeners are the limits of listeners by name, beside those above.
+	Listeners map[string]ListenerLimits
 }
 
-// normal returns the limits with "no limit" as a number that is never reached.
-func (l Limits) normal() Limits {
-	for _, p := range []*int{&l.MaxConnections, &l.MaxConnectionsPerIP, &l.MaxConnectionCreationRate} {
-		if *p <= 0 {
-			*p = unlimited
-		}
-	}
-	return l
+// ListenerLimits are the limits of one listener.
+type ListenerLimits struct {
+	MaxConnections            int
+	MaxConnectionCreationRate int
 }
+
+// NoLimits are limits that nobody reaches.
+func NoLimits() Limits { return Limits{MaxConnections: unlimited, MaxConnectionsPerIP: unlimited} }
+
+// unlimited is the default of Kafka's limits, a number that is never reached.
+const unlimited = 1<<31 - 1
 
 // set changes the limits for connections that come from now on; those that wait look
 // again.
 func (q *quotas) set(l Limits) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.limits = l.normal()
+	q.limits = l
 	q.wake()
+}
+
+// of are the limits of a listener.
+func (l *Limits) of(listener string) ListenerLimits {
+	if own, ok := l.Listeners[listener]; ok {
+		return own
+	}
+	return ListenerLimits{MaxConnections: unlimited}
 }
 
 // wake lets every waiting acceptor look again. The caller holds mu.
@@ -61,7 +78,11 @@ type listenerQuota struct {
 }
 
 func newQuotas(cfg *Config) *quotas {
-	return &quotas{cfg: cfg, limits: cfg.limits(), changed: make(chan struct{}), byIP: map[string]int{}}
+	q := &quotas{cfg: cfg, limits: NoLimits(), changed: make(chan struct{}), byIP: map[string]int{}}
+	if cfg.Limits != nil {
+		q.limits = *cfg.Limits
+	}
+	return q
 }
 
 // verdict is what becomes of an accepted connection.
@@ -134,7 +155,7 @@ func (q *quotas) await(ctx context.Context, delay time.Duration, changed chan st
 
 // slotFree says whether the counts allow one more. The caller holds mu.
 func (q *quotas) slotFree(l *Listener) bool {
-	if l.quota.count >= l.MaxConnections {
+	if l.quota.count >= q.limits.of(l.Name).MaxConnections {
 		return false
 	}
 	return q.protected(l) || q.total < q.limits.MaxConnections
@@ -142,7 +163,7 @@ func (q *quotas) slotFree(l *Listener) bool {
 
 // rateDelay is how long the rates make the next connection wait. The caller holds mu.
 func (q *quotas) rateDelay(l *Listener, now time.Time) time.Duration {
-	d := l.quota.rate.delay(now, l.MaxConnectionCreationRate)
+	d := l.quota.rate.delay(now, q.limits.of(l.Name).MaxConnectionCreationRate)
 	if !q.protected(l) {
 		d = max(d, q.rate.delay(now, q.limits.MaxConnectionCreationRate))
 	}
@@ -176,7 +197,7 @@ type bucket struct {
 
 // delay refills the bucket and returns how long to wait for a token.
 func (b *bucket) delay(now time.Time, rate int) time.Duration {
-	if rate >= unlimited {
+	if rate <= 0 || rate >= unlimited {
 		b.tokens = 1
 		return 0
 	}

@@ -170,7 +170,8 @@ func (s *Server) Listener(name string) *Listener {
 // Listeners returns all listeners in the order of the configuration.
 func (s *Server) Listeners() []*Listener { return s.listeners }
 
-// SetLimits changes the limits on connections. Connections that are there stay.
+// SetLimits changes the limits on connections. Connections that are there stay. The
+// caller does not change what it gave.
 func (s *Server) SetLimits(l Limits) { s.quotas.set(l) }
 
 // Metrics returns the counters.
