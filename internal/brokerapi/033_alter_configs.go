@@ -36,7 +36,7 @@ func (a *API) replaceConfigs(req *kmsg.AlterConfigsRequest, who onBehalf, alive 
 		if times[id] == 1 {
 			done, err = a.preprocess(img, id, replacingOps(x), true, req.ValidateOnly)
 		}
-		num, text := errorText(err)
+		num, text := kafka.NumAndText(err)
 		resp.Resources = append(resp.Resources, alterResult(x, num, text))
 		if err == nil && !done {
 			places[id] = i

@@ -36,7 +36,7 @@ func (a *API) alterIncrementally(req *kmsg.IncrementalAlterConfigsRequest, who o
 		if times[id] == 1 {
 			done, err = a.preprocess(img, id, incrementalOps(x), false, req.ValidateOnly)
 		}
-		num, text := errorText(err)
+		num, text := kafka.NumAndText(err)
 		resp.Resources = append(resp.Resources, incrementalResult(x, num, text))
 		if err == nil && !done {
 			places[id] = i

@@ -40,9 +40,9 @@ func DescribeQuorum(req *kmsg.DescribeQuorumRequest, s quorum.Status, self kafka
 			part.Partition = p.Partition
 			switch {
 			case t.Topic != kafka.MetadataTopic || p.Partition != 0:
-				part.ErrorCode, part.ErrorMessage = errorText(kafka.UnknownTopicOrPartition)
+				part.ErrorCode, part.ErrorMessage = kafka.NumAndText(kafka.UnknownTopicOrPartition)
 			case s.Leader != self:
-				part.ErrorCode, part.ErrorMessage = errorText(kafka.NotLeaderOrFollower)
+				part.ErrorCode, part.ErrorMessage = kafka.NumAndText(kafka.NotLeaderOrFollower)
 			default:
 				describeLeader(&part, s)
 				described = true

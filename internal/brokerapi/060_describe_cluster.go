@@ -37,11 +37,11 @@ func (a *API) cluster(req *kmsg.DescribeClusterRequest, listener string) *kmsg.D
 	switch kind {
 	case brokerEndpoints:
 	case controllerEndpoints:
-		resp.ErrorCode, resp.ErrorMessage = errorText(kafka.MismatchedEndpointType.Errorf(
+		resp.ErrorCode, resp.ErrorMessage = kafka.NumAndText(kafka.MismatchedEndpointType.Errorf(
 			"The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type CONTROLLER"))
 		return resp
 	default:
-		resp.ErrorCode, resp.ErrorMessage = errorText(kafka.UnsupportedEndpointType.Errorf("Unsupported endpoint type %d", kind))
+		resp.ErrorCode, resp.ErrorMessage = kafka.NumAndText(kafka.UnsupportedEndpointType.Errorf("Unsupported endpoint type %d", kind))
 		return resp
 	}
 	img := a.Image()

@@ -123,22 +123,9 @@ func (a *API) within(timeoutMs int64) (context.Context, func()) {
 	return ctx, func() { timer.Stop(); cancel() }
 }
 
-// errorText returns what stands for err in a response: the code and the text.
-func errorText(err error) (int16, *string) {
-	if err == nil {
-		return 0, nil
-	}
-	text := err.Error()
-	var c *kafka.Code
-	if errors.As(err, &c) && error(c) == err {
-		text = c.Message()
-	}
-	return kafka.NumOf(err), &text
-}
-
 // failAll is the response to req that gives every part of it the same error.
 func failAll(req kmsg.Request, err error) kmsg.Response {
-	num, text := errorText(err)
+	num, text := kafka.NumAndText(err)
 	resp := req.ResponseKind()
 	switch r := req.(type) {
 	case *kmsg.CreateTopicsRequest:

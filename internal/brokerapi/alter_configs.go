@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/gregorhq/gregor/internal/config"
+	"github.com/gregorhq/gregor/internal/describe"
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/metadata"
 )
@@ -69,7 +70,7 @@ func (a *API) checkBroker(img *metadata.Image, name string, ops []configOp, repl
 }
 
 func (a *API) thisNode(name string) error {
-	err := a.thisBroker(name, "expected %d, but received %s")
+	err := describe.ThisNode(a.NodeID, name, "expected %d, but received %s")
 	if err != nil && strings.HasPrefix(err.Error(), "Broker id must") {
 		return kafka.InvalidRequest.Errorf("Node id must be an integer, but it is: %s", name)
 	}
@@ -134,7 +135,7 @@ func (a *API) alterLoggers(name string, ops []configOp, validateOnly bool) error
 	}
 	level := slog.LevelInfo
 	for _, o := range ops {
-		if o.name != rootLogger {
+		if o.name != describe.RootLogger {
 			return kafka.InvalidConfig.Errorf("Logger %s does not exist!", o.name)
 		}
 		switch o.op {
@@ -145,7 +146,7 @@ func (a *API) alterLoggers(name string, ops []configOp, validateOnly bool) error
 			}
 			level = l
 		case kmsg.IncrementalAlterConfigOpDelete:
-			return kafka.InvalidRequest.Errorf("Removing the log level of the %s logger is not allowed", rootLogger)
+			return kafka.InvalidRequest.Errorf("Removing the log level of the %s logger is not allowed", describe.RootLogger)
 		case kmsg.IncrementalAlterConfigOpAppend:
 			return kafka.InvalidRequest.Errorf("APPEND operation is not allowed for the BROKER_LOGGER resource")
 		case kmsg.IncrementalAlterConfigOpSubtract:

@@ -7,7 +7,7 @@ var quotaKeys = []Key{
 	{"alter.log.dirs.replication.quota.window.size.seconds", TypeInt, "1", atLeast(1), Low, ReadOnly, 0,
 		"Length, in seconds, of one sample of the quota on moving replicas between log directories."},
 	{"client.quota.callback.class", TypeClass, null, anyValue, Low, ReadOnly, 0,
-		"Java class that would decide client quotas. A JVM class cannot be loaded here; the quotas stored in the cluster always apply."},
+		"Java class that would decide client quotas. A JVM class cannot be loaded here, and there are no client quotas in this version."},
 	{"controller.quota.window.num", TypeInt, "11", atLeast(1), Low, ReadOnly, 0,
 		"Number of samples kept for the quota on topic and partition changes."},
 	{"controller.quota.window.size.seconds", TypeInt, "1", atLeast(1), Low, ReadOnly, 0,

@@ -3,7 +3,7 @@ package config
 // saslKeys are the keys of SASL, principals, authorisation and delegation tokens.
 var saslKeys = []Key{
 	{"authorizer.class.name", TypeString, "", notNull, Low, ReadOnly, 0,
-		"Authorizer that decides who may do what. The name of Kafka's StandardAuthorizer turns on ACLs kept in the metadata log; an empty value allows everything."},
+		"Authorizer that decides who may do what. There are no ACLs in this version: a node that is to have an authorizer does not start, and an empty value allows everything."},
 	{"connections.max.reauth.ms", TypeLong, "0", anyValue, Medium, ReadOnly, 0,
 		"Longest life, in milliseconds, of an authenticated SASL session. Clients that do not authenticate again in time are disconnected; 0 sets no limit. May be set per listener and mechanism."},
 	{"delegation.token.expiry.check.interval.ms", TypeLong, "3600000", atLeast(1), Low, ReadOnly, 0,

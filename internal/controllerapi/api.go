@@ -8,6 +8,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/gregorhq/gregor/internal/config"
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/metadata"
 	"github.com/gregorhq/gregor/internal/quorum"
@@ -27,6 +28,8 @@ type API struct {
 	Image        func() *metadata.Image
 	Leader       func() quorum.LeaderAndEpoch
 	KRaftVersion func() int16
+	// Config returns the current configuration: a dynamic change makes a new value.
+	Config func() *config.Broker
 	// Quorum is this node's voter as other nodes see it.
 	Quorum quorum.Server
 	// Stopping ends when the node stops, and with it every wait.

@@ -13,6 +13,7 @@ func (a *API) Table() server.Table {
 	b.add(18, 0, 4, a.apiVersions)
 	b.add(19, 2, 7, a.createTopics)
 	b.add(20, 1, 6, a.deleteTopics)
+	b.add(32, 0, 4, a.describeConfigs)
 	b.add(33, 0, 2, a.alterConfigs)
 	b.add(37, 0, 3, a.createPartitions)
 	b.add(43, 0, 2, a.electLeaders)

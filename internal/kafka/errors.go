@@ -84,6 +84,19 @@ func NumOf(err error) int16 {
 	return 0
 }
 
+// NumAndText returns what stands for err in a response: the number, and the text, which
+// is the code's own message for a bare code; 0 and nil for no error.
+func NumAndText(err error) (num int16, text *string) {
+	if err == nil {
+		return 0, nil
+	}
+	said := err.Error()
+	if c, ok := err.(*Code); ok {
+		said = c.Message()
+	}
+	return NumOf(err), &said
+}
+
 // CodeForNum returns the code with the given number. It returns nil for 0 and
 // UnknownServerError for a number that is not in the protocol.
 func CodeForNum(num int16) *Code {

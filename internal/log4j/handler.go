@@ -169,6 +169,16 @@ func appendOneLine(b []byte, s string) []byte {
 	return b
 }
 
+// LevelOf is the lowest level that a logger lets through, by log4j's name.
+func LevelOf(l *slog.Logger) string {
+	for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
+		if l.Enabled(context.Background(), level) {
+			return levelName(level)
+		}
+	}
+	return "OFF"
+}
+
 func levelName(l slog.Level) string {
 	switch {
 	case l < slog.LevelDebug:

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/gregorhq/gregor/internal/brokerapi"
-	"github.com/gregorhq/gregor/internal/config"
 	"github.com/gregorhq/gregor/internal/controller"
 	"github.com/gregorhq/gregor/internal/controllerapi"
 	"github.com/gregorhq/gregor/internal/kafka"
@@ -33,7 +32,7 @@ func (n *Node) build() {
 	if n.is(roleController) {
 		n.deaths = newDeathwatch(n)
 		n.elections = monitor.NewElections(cfg.NodeID)
-		publishers = append(publishers, n.deaths, n.elections)
+		publishers = append(publishers, n.deaths, n.elections, lateRegistration{n})
 	}
 	publishers = append(publishers, n.snapshots)
 	n.loader = publish.New(
@@ -109,11 +108,11 @@ func (n *Node) newDoors() {
 	cfg := n.static
 	n.broker = &brokerapi.API{
 		NodeID: cfg.NodeID, Clock: n.deps.Clock, Wheel: n.wheel, FS: n.deps.FS,
-		Config: func() *config.Broker { return n.config.Load() }, LogLevel: n.deps.LogLevel,
+		Config: n.config.Load, LogLevel: n.deps.LogLevel,
 		Log: log4j.Named(n.log, "kafka.server.KafkaApis", fmt.Sprintf("KafkaApi-%d", cfg.NodeID)),
 	}
 	n.ctlAPI = &controllerapi.API{
-		NodeID: cfg.NodeID, Stopping: n.stopping,
+		NodeID: cfg.NodeID, Stopping: n.stopping, Config: n.config.Load,
 		RequestTimeout: time.Duration(cfg.RequestTimeoutMs) * time.Millisecond,
 		Log:            log4j.Named(n.log, "kafka.server.ControllerApis", fmt.Sprintf("ControllerApis nodeId=%d", cfg.NodeID)),
 	}

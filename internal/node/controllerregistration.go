@@ -2,12 +2,13 @@ package node
 
 import (
 	"context"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/gregorhq/gregor/internal/features"
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/metadata"
+	"github.com/gregorhq/gregor/internal/publish"
 )
 
 // registerController makes this controller known to the cluster, with its listeners
@@ -29,7 +30,7 @@ func (n *Node) registerController(ctx context.Context) error {
 }
 
 func (n *Node) registerControllerOnce(ctx context.Context) error {
-	if mv, ok := n.loader.Current().MetadataVersion(); ok && int16(mv) < int16(features.V37IV0) {
+	if v, ok := n.loader.Current().MetadataVersion(); ok && !v.ControllerRegistrationSupported() {
 		return nil
 	}
 	req := kmsg.NewPtrControllerRegistrationRequest()
@@ -58,4 +59,32 @@ func (n *Node) registerControllerOnce(ctx context.Context) error {
 		return code.Errorf("registration of controller %d: %s", req.ControllerID, code.Message())
 	}
 	return n.loader.WaitFor(ctx, reply.EndOffset)
+}
+
+// lateRegistration registers this controller when the metadata.version rises to one that
+// has such records: at its start there was nothing to do.
+type lateRegistration struct{ n *Node }
+
+func (lateRegistration) Name() string { return "ControllerRegistrationManager" }
+
+func (l lateRegistration) Publish(u publish.Update) {
+	if u.Delta == nil || !slices.Contains(u.Delta.ChangedFeatures(), metadata.FeatureMetadataVersion) {
+		return
+	}
+	me := u.New.Controller(int32(l.n.static.NodeID))
+	v, _ := u.New.MetadataVersion()
+	if !v.ControllerRegistrationSupported() || me != nil && me.IncarnationID == l.n.incarnation {
+		return
+	}
+	// It waits for this image and for what it writes itself to come by here. It ends with
+	// the node at the latest.
+	go func() {
+		err := l.n.loader.WaitFor(l.n.stopping, u.New.EndOffset())
+		if err == nil {
+			err = l.n.registerController(l.n.stopping)
+		}
+		if err != nil {
+			l.n.log.Info("this controller is not registered", "error", err)
+		}
+	}()
 }

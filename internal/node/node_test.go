@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/gregorhq/gregor/internal/clock"
 	"github.com/gregorhq/gregor/internal/config"
+	"github.com/gregorhq/gregor/internal/features"
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/log4j"
 	"github.com/gregorhq/gregor/internal/netx"
@@ -208,6 +210,15 @@ func TestRolesThatCannotBeServedAreRefused(t *testing.T) {
 	}
 }
 
+// TestAuthorizerIsRefused: who configures one relies on it.
+func TestAuthorizerIsRefused(t *testing.T) {
+	m := newMachine(t, map[string]string{"authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer"})
+	m.format()
+	if _, err := m.open(); err == nil || !strings.Contains(err.Error(), "authorizer.class.name") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestSecondProcessOnTheSameDirectoryIsRefused(t *testing.T) {
 	m := newMachine(t, nil)
 	m.format()
@@ -264,6 +275,78 @@ func TestControllerOnly(t *testing.T) {
 	}
 }
 
+// TestAdvertisedControllerListener: the quorum and the cluster know a controller by the
+// address that it advertises, not by the one that it binds.
+func TestAdvertisedControllerListener(t *testing.T) {
+	m := newMachine(t, map[string]string{
+		"process.roles": "controller", "listeners": "CONTROLLER://localhost:9093",
+		"advertised.listeners": "CONTROLLER://controller.example:19093",
+	})
+	m.format()
+	n := m.start()
+	defer m.stop(n)
+	c := n.loader.Current().Controller(1)
+	if c == nil || len(c.Endpoints) != 1 || c.Endpoints[0].Host != "controller.example" || c.Endpoints[0].Port != 19093 {
+		t.Errorf("controller registration %+v", c)
+	}
+}
+
+// TestDynamicQuorumKeepsAdvertisedAddresses: what --initial-controllers said stands, and a
+// leader does not write its bound address over it.
+func TestDynamicQuorumKeepsAdvertisedAddresses(t *testing.T) {
+	m := newMachine(t, map[string]string{
+		"process.roles": "controller", "listeners": "CONTROLLER://localhost:9093",
+		"advertised.listeners":                "CONTROLLER://controller.example:9093",
+		"controller.quorum.bootstrap.servers": "localhost:9093",
+	})
+	delete(m.props, "controller.quorum.voters")
+	var err error
+	if m.cfg, _, err = config.Load(m.props); err != nil {
+		t.Fatal(err)
+	}
+	o := storage.FormatOptions{NodeID: 1, ClusterID: "5L6g3nShT-eMCtK--X86sw", Directories: directories(m.cfg), MetadataLogDir: m.cfg.MetadataLogDir,
+		ControllerListenerName: "CONTROLLER", Now: time.UnixMilli(1), DynamicQuorum: true,
+		InitialControllers: storage.NewVoterSet(storage.NewVoter(1, kafka.NewUUID(), "CONTROLLER", "controller.example", 9093))}
+	if _, err := storage.Format(m.fsys, o); err != nil {
+		t.Fatal(err)
+	}
+	n := m.start()
+	defer m.stop(n)
+	voters := n.meta.Describe().VoterSet
+	if len(voters) != 1 || len(voters[0].Endpoints) != 1 || voters[0].Endpoints[0].Host != "controller.example" {
+		t.Errorf("voters %+v", voters)
+	}
+}
+
+// TestControllerRegistersWhenItMay: a controller that was started at a metadata.version
+// without registrations registers when that is raised.
+func TestControllerRegistersWhenItMay(t *testing.T) {
+	m := newMachine(t, map[string]string{"process.roles": "controller", "listeners": "CONTROLLER://localhost:9093"})
+	o := storage.FormatOptions{NodeID: 1, ClusterID: "5L6g3nShT-eMCtK--X86sw", Directories: directories(m.cfg), MetadataLogDir: m.cfg.MetadataLogDir,
+		ControllerListenerName: "CONTROLLER", Now: time.UnixMilli(1), ReleaseVersion: features.V36IV2}
+	if _, err := storage.Format(m.fsys, o); err != nil {
+		t.Fatal(err)
+	}
+	n := m.start()
+	defer m.stop(n)
+	if c := n.loader.Current().Controller(1); c != nil {
+		t.Fatalf("registered at 3.6: %+v", c)
+	}
+	req := kmsg.NewPtrUpdateFeaturesRequest()
+	req.TimeoutMillis = 10_000
+	f := kmsg.NewUpdateFeaturesRequestFeatureUpdate()
+	f.Feature, f.MaxVersionLevel, f.UpgradeType = "metadata.version", 25, 1
+	req.FeatureUpdates = append(req.FeatureUpdates, f)
+	if r := m.ask("localhost:9093", req).(*kmsg.UpdateFeaturesResponse); r.ErrorCode != 0 {
+		t.Fatalf("UpdateFeatures: %+v", r)
+	}
+	for deadline := time.Now().Add(10 * time.Second); n.loader.Current().Controller(1) == nil; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatalf("did not register\n%s", m.log)
+		}
+	}
+}
+
 // ask sends one request to one listener.
 func (m *machine) ask(addr string, req kmsg.Request) kmsg.Response {
 	m.t.Helper()
@@ -311,6 +394,17 @@ func TestControllerListener(t *testing.T) {
 	dc.EndpointType = 1
 	if r := m.ask(addr, dc).(*kmsg.DescribeClusterResponse); r.ErrorCode != kafka.MismatchedEndpointType.Num() {
 		t.Errorf("DescribeCluster for brokers: %+v", r)
+	}
+
+	describe := kmsg.NewPtrDescribeConfigsRequest()
+	for _, name := range []string{"1", "2"} {
+		res := kmsg.NewDescribeConfigsRequestResource()
+		res.ResourceType, res.ResourceName = kmsg.ConfigResourceTypeBroker, name
+		describe.Resources = append(describe.Resources, res)
+	}
+	configs := m.ask(addr, describe).(*kmsg.DescribeConfigsResponse)
+	if r := configs.Resources; len(r) != 2 || r[0].ErrorCode != 0 || len(r[0].Configs) < 100 || r[1].ErrorCode != kafka.InvalidRequest.Num() {
+		t.Errorf("DescribeConfigs: %+v", configs)
 	}
 
 	dq := kmsg.NewPtrDescribeQuorumRequest()

@@ -23,6 +23,9 @@ func (n *Node) checkRoles() error {
 	if len(n.static.ProcessRoles) == 0 && n.static.ZookeeperConnect != "" {
 		return errors.New("zookeeper.connect is set: metadata in ZooKeeper is not available in this build, set process.roles")
 	}
+	if a := n.static.AuthorizerClassName; a != "" {
+		return fmt.Errorf("authorizer.class.name is %s, but this build has no authorizer and would let everybody do everything: remove the key and keep the listeners where only trusted clients reach them", a)
+	}
 	return nil
 }
 

@@ -24,7 +24,7 @@ var floorOf = map[string]int{
 
 	"internal/kafka": 1, "internal/wire": 1, "internal/batch": 1, "internal/records": 1, "internal/config": 1, "internal/coord": 1, "internal/features": 1, "internal/storage": 1, "internal/placement": 1,
 
-	"internal/metadata": 2, "internal/controller": 2, "internal/isr": 2, "internal/producer": 2,
+	"internal/metadata": 2, "internal/describe": 2, "internal/controller": 2, "internal/isr": 2, "internal/producer": 2,
 	"internal/fetchsession": 2, "internal/group": 2, "internal/txn": 2, "internal/acl": 2, "internal/quota": 2,
 
 	"internal/log": 3, "internal/cleaner": 3, "internal/quorum": 3, "internal/replica": 3,
