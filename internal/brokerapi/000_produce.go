@@ -261,7 +261,7 @@ func (op *produceOp) recycle() {
 	if op.holds.Add(-1) > 0 {
 		return
 	}
-	if cap(op.parts) > maxPooledParts || cap(op.buf) > maxPooledBuf {
+	if max(cap(op.parts), cap(op.topics), cap(op.nodes)) > maxPooledParts || cap(op.buf) > maxPooledBuf {
 		return
 	}
 	clear(op.parts)

@@ -98,9 +98,11 @@ func (a *API) fetch(r *server.Request) {
 	f.MaxBytes = max(0, min(int(q.maxBytes), cfg.FetchMaxBytes))
 	f.MinBytes = min(int(q.minBytes), f.MaxBytes)
 	f.MaxWait = time.Duration(q.maxWaitMs) * time.Millisecond
-	f.OnlyLeader = q.replicaID >= 0 || q.replicaID == replica.ConsumerReplicaID && op.version < fetchRack
+	// Every negative id is a consumer's: who is no replica sees nothing that may go again.
+	follower := q.replicaID >= 0
+	f.OnlyLeader = follower || op.version < fetchRack
 	switch {
-	case q.replicaID != replica.ConsumerReplicaID:
+	case follower:
 		f.Isolation = replica.ToLogEnd
 	case q.isolation == 1:
 		f.Isolation = replica.ToLastStable
@@ -365,7 +367,7 @@ func (op *fetchOp) written() {
 
 // reset puts the op back for the next request.
 func (op *fetchOp) reset() {
-	if cap(op.items) > maxPooledParts || cap(op.buf) > maxPooledBuf {
+	if max(cap(op.items), cap(op.entries), cap(op.forget), cap(op.f.Parts), cap(op.spans)) > maxPooledParts || cap(op.buf) > maxPooledBuf {
 		return
 	}
 	clear(op.items)

@@ -349,6 +349,12 @@ func TestPartitionBombs(t *testing.T) {
 	if err := op.decodeProduce(12, body); err == nil || cap(op.parts) > 50_000 {
 		t.Errorf("%d partitions in %d bytes: %v", cap(op.parts), len(body), err)
 	}
+	req.Topics = make([]kmsg.ProduceRequestTopic, 300_000)
+	body = req.AppendTo(nil)
+	op = produceOp{}
+	if err := op.decodeProduce(12, body); err == nil || cap(op.topics) > 100_000 {
+		t.Errorf("%d topics in %d bytes: %v", cap(op.topics), len(body), err)
+	}
 	f := fetchReq("t", 0)
 	f.Version = 0
 	f.Topics[0].Partitions = make([]kmsg.FetchRequestTopicPartition, maxFetchPartitions+1)

@@ -327,6 +327,13 @@ func TestConsumersSeeNothingAboveTheHighWatermark(t *testing.T) {
 		t.Fatal("an uncommitted record woke a consumer")
 	}
 	f := fetchReq("t", 0, 0)
+	// Nobody is a follower by a negative id, whatever it means elsewhere.
+	for _, id := range []int32{-2, -3} {
+		f.ReplicaID, f.MaxWaitMillis = id, 0
+		if p := fetched(t, follower.do(f)); p.HighWatermark != 0 || len(p.RecordBatches) != 0 {
+			t.Fatalf("replica id %d: high watermark %d, %d bytes", id, p.HighWatermark, len(p.RecordBatches))
+		}
+	}
 	f.ReplicaID, f.MaxWaitMillis = 2, 0
 	if p := fetched(t, follower.do(f)); len(values(t, p.RecordBatches, 0)) != 2 {
 		t.Fatal("the follower does not see the whole log")

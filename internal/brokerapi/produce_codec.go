@@ -46,13 +46,13 @@ type produceTopic struct {
 const (
 	// maxFetchPartitions is far above what one client follows.
 	maxFetchPartitions = 1 << 18
-	// A partition of a Produce request carries a batch: fewer bytes than this for each
-	// are no request that could succeed.
+	// A topic of a Produce request has a partition and that a batch: fewer bytes than this
+	// for each are no request that could succeed.
 	minProducePartBytes = 32
 	minProduceParts     = 256
 )
 
-var errTooManyPartitions = errors.New("more partitions than a request of this size can hold")
+var errTooManyPartitions = errors.New("more topics or partitions than a request of this size can hold")
 
 // decodeProduce reads a request body into op. Its strings and records alias body. A
 // body is refused as a whole, before anything is appended.
@@ -69,7 +69,11 @@ func (op *produceOp) decodeProduce(version int16, body []byte) error {
 	}
 	op.acks = b.Int16()
 	op.timeoutMs = b.Int32()
+	most := minProduceParts + len(body)/minProducePartBytes
 	for n := arrayLen(&b, flexible); n > 0 && b.Ok(); n-- {
+		if len(op.topics) >= most {
+			return errTooManyPartitions
+		}
 		var t produceTopic
 		switch {
 		case version >= produceTopicIDs:
@@ -81,7 +85,7 @@ func (op *produceOp) decodeProduce(version int16, body []byte) error {
 		}
 		t.first = len(op.parts)
 		for m := arrayLen(&b, flexible); m > 0 && b.Ok(); m-- {
-			if len(op.parts) >= minProduceParts+len(body)/minProducePartBytes {
+			if len(op.parts) >= most {
 				return errTooManyPartitions
 			}
 			op.parts = append(op.parts, producePart{partition: b.Int32()})

@@ -71,7 +71,11 @@ func (a *API) relayTo(tags *kmsg.Tags) (id int32, ok bool) {
 // relay passes a request on to broker id and answers with what it says. failed fills the
 // answer in when it says nothing.
 func (a *API) relay(r *server.Request, id int32, purpose string, req kmsg.Request, failed func(*kafka.Code) kmsg.Response) {
-	p := a.peer(id, purpose)
+	// The id is whatever the sender wrote; connections are kept for brokers only.
+	var p Peer
+	if a.Image().Broker(id) != nil {
+		p = a.peer(id, purpose)
+	}
 	if p == nil {
 		r.Reply(failed(kafka.NetworkException))
 		return

@@ -214,6 +214,14 @@ func TestBystanderPassesOn(t *testing.T) {
 	f.shut[2] = -1
 	wantCode(t, "WriteTxnMarkers", markers(), kafka.NetworkException)
 	wantCode(t, "AddPartitionsToTxn", add().ErrorCode, kafka.NetworkException)
+	// There is no such broker, and no connection is kept for it.
+	f.log()
+	mark = binary.BigEndian.AppendUint32(nil, 4711)
+	wantCode(t, "WriteTxnMarkers", markers(), kafka.NetworkException)
+	wantCode(t, "AddPartitionsToTxn", add().ErrorCode, kafka.NetworkException)
+	if sent := f.log(); len(sent) != 0 {
+		t.Fatalf("%+v", sent)
+	}
 	// What names this broker is for this broker, which has no replica.
 	f.log()
 	mark = binary.BigEndian.AppendUint32(nil, 1)
