@@ -52,6 +52,9 @@ type kit struct {
 	// called before the doors are opened.
 	verify bool
 	setUp  func(*API)
+	// hold keeps what is applied from being published; next is what was kept.
+	hold bool
+	next *metadata.Image
 }
 
 // fakeController allocates producer ids and knows nothing else.
@@ -221,7 +224,20 @@ func (k *kit) apply(msgs ...records.Message) {
 	k.off += int64(len(msgs))
 	img := d.Apply(metadata.Provenance{Offset: k.off, Epoch: 1})
 	k.reps.Apply(d, img)
+	if k.hold {
+		k.next = img
+		return
+	}
 	k.img.Store(img)
+}
+
+// beforePublishing does f, which makes one change: the partitions follow it at once, the
+// doors see it when publish is called.
+func (k *kit) beforePublishing(f func()) (publish func()) {
+	k.hold = true
+	f()
+	k.hold = false
+	return func() { k.img.Store(k.next) }
 }
 
 // topicID derives an id from a name and an incarnation.

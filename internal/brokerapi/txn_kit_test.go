@@ -126,8 +126,13 @@ func (c *client) initTxn(version int16, id string, timeoutMs int32) *kmsg.InitPr
 // produceTxn produces to a partition of t within the transaction of id.
 func (c *client) produceTxn(version int16, id string, partition int32, r rec, values ...string) kmsg.ProduceResponseTopicPartition {
 	c.k.t.Helper()
+	return c.produceTxnTo(version, id, "t", partition, r, values...)
+}
+
+func (c *client) produceTxnTo(version int16, id, topic string, partition int32, r rec, values ...string) kmsg.ProduceResponseTopicPartition {
+	c.k.t.Helper()
 	r.txn, r.ts = true, testEpochMs
-	req := produceReq(version, "t", topicID("t", 0), partition, -1, r.encode(values...))
+	req := produceReq(version, topic, topicID(topic, 0), partition, -1, r.encode(values...))
 	req.TransactionID = &id
 	return c.do(req).(*kmsg.ProduceResponse).Topics[0].Partitions[0]
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/gregorhq/gregor/internal/batch"
 	"github.com/gregorhq/gregor/internal/coord"
 	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/metadata"
 	"github.com/gregorhq/gregor/internal/producer"
 	"github.com/gregorhq/gregor/internal/replica"
 	"github.com/gregorhq/gregor/internal/txn"
@@ -95,7 +96,7 @@ func (r *markerRun) write(partitions []kafka.TopicPartition) {
 		mu.Unlock()
 		r.report([]txn.MarkerResult{{Partition: tp, Err: err}})
 	}
-	img := r.api.Image()
+	img := r.image()
 	var local []kafka.TopicPartition
 	remote := map[int32][]kafka.TopicPartition{}
 	for _, tp := range partitions {
@@ -151,8 +152,18 @@ func (r *markerRun) report(results []txn.MarkerResult) {
 	}
 }
 
+// image is the newest one that this broker's partitions follow. A step's partitions are
+// led and written to before the step is published: what the published image does not have
+// may be new, what this one does not have is deleted.
+func (r *markerRun) image() *metadata.Image {
+	if img := r.api.Replicas.Image(); img != nil {
+		return img
+	}
+	return r.api.Image()
+}
+
 // current says whether this broker is still the coordinator that decided.
 func (r *markerRun) current() bool {
-	reg := r.api.Image().Partition(kafka.TransactionTopic, r.partition)
+	reg := r.image().Partition(kafka.TransactionTopic, r.partition)
 	return r.api.data.ctx.Err() == nil && reg != nil && reg.Leader == int32(r.api.NodeID) && reg.LeaderEpoch == r.epoch
 }

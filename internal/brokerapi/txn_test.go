@@ -11,6 +11,26 @@ import (
 	"github.com/gregorhq/gregor/internal/txn"
 )
 
+// TestMarkersForAPartitionThatIsNotPublishedYet: a step of the metadata that makes many
+// partitions takes a while, and the first of them are led before the last. A transaction
+// in one of them has its marker.
+func TestMarkersForAPartitionThatIsNotPublishedYet(t *testing.T) {
+	k := newTxnKit(t, 2, nil)
+	c := k.c
+	publish := k.beforePublishing(func() { k.topic1("u") })
+	p := c.initTxn(5, "tid", 60000)
+	wantCode(t, "InitProducerId", p.ErrorCode, nil)
+	got := c.produceTxnTo(12, "tid", "u", 0, rec{pid: p.ProducerID, epoch: p.ProducerEpoch}, "a")
+	wantCode(t, "Produce", got.ErrorCode, nil)
+	wantCode(t, "EndTxn", c.endTxn(5, "tid", p.ProducerID, p.ProducerEpoch, true).ErrorCode, nil)
+	k.becomes("tid", txn.CompleteCommit)
+	publish()
+	l := k.reps.Get("u", 0).Log()
+	if stable, end := l.LastStableOffset(), l.LogEndOffset(); stable != 2 || end != 2 {
+		t.Fatalf("last stable offset %d, end %d", stable, end)
+	}
+}
+
 // TestTransactionsV2 runs committed and aborted transactions through the doors, as a
 // client with transactions v2 does: Produce adds the partition, and each transaction has
 // an epoch of its own.

@@ -138,7 +138,6 @@ func (l *Leader) Update(a Assignment, end, nowMs int64, b Brokers) (applied, hwR
 	l.a = a
 	if newEpoch {
 		l.setLocalEnd(end)
-		l.localSafe = end
 		l.epochStart = end
 	}
 	l.assignFollowers()

@@ -66,6 +66,10 @@ func (m *Manager) Reconfigure(cfg *config.Broker) {
 	}
 }
 
+// Image is the image that Apply was given last, also while it works on it; nil before the
+// first. No partition here is from a newer one.
+func (m *Manager) Image() *metadata.Image { return m.image.Load() }
+
 // applyTopic brings the given partitions of a topic to their new state.
 func (m *Manager) applyTopic(img *metadata.Image, name string, id kafka.TopicID, changed func(func(int32, *metadata.Partition) bool)) {
 	e := m.table.find(name)

@@ -202,15 +202,15 @@ func (m *Manager) DirFailed(dir string) {
 				return
 			}
 			path, id := l.Dir()
-			if path != dir {
-				if m.mover.targetFailed(p, dir) {
-					m.assign(p, id, nil)
-				}
-				return
+			told := false
+			if path == dir {
+				told = m.mover.drop(p)
+			} else if m.mover.targetFailed(p, dir) {
+				m.assign(p, id, nil)
 			}
-			told := m.mover.drop(p)
-			// A move may have got done before it could be dropped.
-			if path, _ := p.Log().Dir(); path == dir {
+			// A move, out of the directory or into it, may have got done before it could be
+			// dropped.
+			if path, id := p.Log().Dir(); path == dir {
 				n++
 				m.takeOffline(p, id, told)
 			}

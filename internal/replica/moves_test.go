@@ -1,8 +1,10 @@
 package replica
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -174,6 +176,29 @@ func TestMoveOfALogThatBeginsLater(t *testing.T) {
 	}
 	if s := k.produce(p, AcksLeader, "next"); s.Err != nil || s.BaseOffset != 30 {
 		t.Fatalf("appended at %d: %v", s.BaseOffset, s.Err)
+	}
+}
+
+// TestMoveGoesOnWhenTheSourceBeginsLater: retention and DeleteRecords pass the copy's end.
+func TestMoveGoesOnWhenTheSourceBeginsLater(t *testing.T) {
+	k := newDirsKit(t, nil)
+	p := k.topicIn("t", k.dir("/a"))
+	k.fillPart(p, 30)
+	if err := k.m.AlterLogDir(p.tp, "/b"); err != nil {
+		t.Fatal(err)
+	}
+	k.turns() // the copy has caught up and waits for the controller
+	k.fillPart(p, 30)
+	if _, err := p.Log().AdvanceStart(45); err != nil {
+		t.Fatal(err)
+	}
+	k.turns()
+	k.clock.Advance(time.Second)
+	k.turns()
+	k.tell()
+	k.turns()
+	if start, end := p.Log().LogStartOffset(), p.Log().LogEndOffset(); dirOf(p) != "/b" || start != 45 || end != 60 {
+		t.Fatalf("[%d, %d) in %s", start, end, dirOf(p))
 	}
 }
 
@@ -528,5 +553,45 @@ func TestWatermarkDoesNotWaitForAFailedDirectory(t *testing.T) {
 	k.apply(change, dirs)
 	if len(r.appends) != 1 || s.Err != nil {
 		t.Fatalf("%d appends are done, high watermark %d, %v", len(r.appends), p.Log().HighWatermark(), s.Err)
+	}
+}
+
+// atMessage does something once when a message is logged.
+type atMessage struct {
+	slog.Handler
+	text string
+	do   func()
+}
+
+func (h *atMessage) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h *atMessage) Handle(_ context.Context, r slog.Record) error {
+	if do := h.do; do != nil && r.Message == h.text {
+		h.do = nil
+		do()
+	}
+	return nil
+}
+
+// TestDirectoryFailsAsAMoveIntoItIsDone: the replica is in it when the move is to be given
+// up, and goes offline with it.
+func TestDirectoryFailsAsAMoveIntoItIsDone(t *testing.T) {
+	k := newDirsKit(t, nil)
+	p := k.topicIn("t", k.dir("/a"))
+	k.fillPart(p, 10)
+	if err := k.m.AlterLogDir(p.tp, "/b"); err != nil {
+		t.Fatal(err)
+	}
+	k.turns()
+	k.tell()
+	h := &atMessage{text: "a move to another log directory is given up because that failed", do: func() { k.turns() }}
+	k.m.logger = slog.New(h)
+	k.m.DirFailed("/b")
+	k.wait("the replica is offline", func() bool { return k.m.Stats.OfflineReplicaCount.Load() == 1 })
+	if p.Log() != nil {
+		t.Error("it is still served")
+	}
+	if h.do != nil {
+		t.Error("the move was done before")
 	}
 }

@@ -83,14 +83,14 @@ func (x *move) turn(v *mover) (time.Duration, error) {
 
 // reconcile makes the future log a prefix of the source, as a follower does with its
 // leader's: it cuts what the source does not have, by leader epochs (KIP-101, KIP-279). It
-// does nothing while the source was not cut since the last time, and returns false while
-// that is under way.
+// does nothing while the source was not cut since the last time and still has what comes
+// next, and returns false while a cut is under way.
 func (x *move) reconcile() (bool, error) {
 	gen := x.source.Generation()
 	if gen%2 == 1 {
 		return false, nil
 	}
-	if x.known && gen == x.gen {
+	if x.known && gen == x.gen && x.future.LogEndOffset() >= x.source.LogStartOffset() {
 		return true, nil
 	}
 	src, fut := x.source, x.future
