@@ -155,3 +155,18 @@ process_resident_memory_bytes 1.5e+06
 		t.Error("what is no number is taken")
 	}
 }
+
+func TestStolenTimeIsCounted(t *testing.T) {
+	before := machine{}
+	before.total, before.stolen = parseCPU("cpu  100 0 50 800 10 0 5 35 7 0")
+	if before.total != 1000 || before.stolen != 35 {
+		t.Fatalf("%+v", before)
+	}
+	now := machine{total: 2000, stolen: 85, stalled: 6e6}
+	if got := now.since(before, 60); got != "stolen CPU 5.0 %, waiting for the disk 10 %" {
+		t.Error(got)
+	}
+	if got := before.since(before, 60); got != "stolen CPU 0.0 %, waiting for the disk 0 %" {
+		t.Error(got)
+	}
+}

@@ -32,13 +32,14 @@ type recorder struct {
 	disturbed tally
 	minute    tally
 	lastAcked uint64
-	silent    int    // samples that a node that runs did not give
-	steady    uint64 // events acknowledged when the steady load began
-	steadyEnd uint64 // and when it ended
+	machine   machine // a minute ago
+	silent    int     // samples that a node that runs did not give
+	steady    uint64  // events acknowledged when the steady load began
+	steadyEnd uint64  // and when it ended
 }
 
 func newRecorder(s *soak) *recorder {
-	r := &recorder{s: s, began: time.Now(), lastAcked: s.events.acked.Load(), steady: s.events.acked.Load()}
+	r := &recorder{s: s, began: time.Now(), machine: machineNow(), lastAcked: s.events.acked.Load(), steady: s.events.acked.Load()}
 	for i := range r.node {
 		r.node[i] = make([][]sample, len(measures))
 	}
@@ -141,8 +142,9 @@ func (r *recorder) progress(at time.Duration) {
 		}
 		fmt.Printf(", %s %s", x.title, strings.Join(values, "/"))
 	}
-	fmt.Printf(", disk %.0f MiB, %d kills, %d failures\n", r.disk[len(r.disk)-1].value, kills, r.s.bad.count())
-	r.lastAcked, r.minute = total, tally{}
+	now := machineNow()
+	fmt.Printf(", disk %.0f MiB, %s, %d kills, %d failures\n", r.disk[len(r.disk)-1].value, now.since(r.machine, minuteSamples*sampleEvery.Seconds()), kills, r.s.bad.count())
+	r.lastAcked, r.minute, r.machine = total, tally{}, now
 }
 
 // verdicts judges every series of a run that took so long.
