@@ -422,7 +422,6 @@ func (l *Log) freshSegment(base, nowMs int64) *segment {
 	s.maxTsOff, s.tsKnown = base, true
 	s.txnLoad = true
 	s.jitter = l.env.jitter(l.cfg.Load())
-	s.modTime = nowMs
 	return s
 }
 

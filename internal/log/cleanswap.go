@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/gregorhq/gregor/internal/batch"
 	"github.com/gregorhq/gregor/internal/invariant"
@@ -154,8 +155,10 @@ func (s *CleanedSegment) remove() error {
 	return nil
 }
 
-// finish makes all files of the segment durable, under their .cleaned names.
-func (s *CleanedSegment) finish() error {
+// finish makes all files of the segment durable, under their .cleaned names. Its log gets
+// the time at which the last one that it replaces was written, by which records without a
+// timestamp expire.
+func (s *CleanedSegment) finish(modified time.Time) error {
 	l := s.c.l
 	if len(s.out) > 0 {
 		if err := s.flush(); err != nil {
@@ -168,6 +171,9 @@ func (s *CleanedSegment) finish() error {
 	s.c.out = s.out
 	if err != nil {
 		return l.dir.fail(fmt.Sprintf("%s: syncing the compacted segment %d", l.tp, s.base), err)
+	}
+	if err := l.env.fs.Chtimes(s.name(suffixLog), modified); err != nil {
+		return l.ioError(fmt.Sprintf("setting the time of the compacted segment %d", s.base), err)
 	}
 	s.index.addTime()
 	if err := s.writeIndex(suffixIndex, s.index.offsetBytes()); err != nil {
@@ -248,8 +254,12 @@ func (c *Cleaning) Swap(first, n int, s *CleanedSegment) error {
 	if n > 1 && s.index.next <= last.base {
 		err = fmt.Errorf("%s: compacted segment %d ends at %d and does not reach %d", c.l.tp, s.base, s.index.next, last.base)
 	}
+	modified := int64(0)
 	if err == nil {
-		err = s.finish()
+		modified, err = c.ModTime(first + n - 1)
+	}
+	if err == nil {
+		err = s.finish(time.UnixMilli(modified))
 	}
 	if err == nil {
 		err = c.swap(first, n, s)
@@ -359,9 +369,8 @@ func (l *Log) setAside(s *segment) error {
 // replaces ended.
 func (s *CleanedSegment) install(end, jitter int64) *segment {
 	x := s.index
-	now := s.c.l.now()
-	seg := newSegment(s.base, now)
-	seg.jitter, seg.modTime = jitter, now
+	seg := newSegment(s.base, s.c.l.now())
+	seg.jitter = jitter
 	var last uint64
 	if n := len(x.offsets); n > 0 {
 		last = x.offsets[n-1]

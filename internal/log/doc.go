@@ -10,10 +10,10 @@
 // started it, except one per Manager that syncs segments after a roll and removes
 // deleted files once their delay has passed; Close and Abort stop it. Periodic work
 // (checkpoints, retention, flush.ms) consists of methods that the node's scheduler
-// calls. Locks are taken in the order Manager.create, Manager.mu, Log.mu, and under
-// Log.mu those of the file cache, the tail memory, the task queue and the clean
-// points. What compaction keeps is decided by package cleaner; a Cleaning is its hold
-// on a log (docs/architecture/compaction.md).
+// calls. Locks are taken in the order Manager.create, Log.mu, and under Log.mu that of
+// the gathering of a checkpoint with Manager.mu below it, those of the file cache, the
+// tail memory, the task queue and the clean points. What compaction keeps is decided
+// by package cleaner; a Cleaning is its hold on a log (docs/architecture/compaction.md).
 //
 // # Invariants
 //

@@ -38,8 +38,11 @@ type handle struct {
 }
 
 // fileSlot is where the owner of a file keeps its handle, if one is open.
+//
+// drops counts the calls of drop; fileCache.mu is held where either changes.
 type fileSlot struct {
-	h atomic.Pointer[handle]
+	h     atomic.Pointer[handle]
+	drops atomic.Uint32
 }
 
 func newFileCache(fsys vfs.FS, limit int) *fileCache {
@@ -83,28 +86,40 @@ func (s *fileSlot) cached() *handle {
 	return h
 }
 
-// open returns the pinned handle of the slot, opening the file if need be.
+// open returns the pinned handle of the slot, opening the file if need be. One that was
+// opened before the slot was dropped is not kept: the name may be another file's by now.
 func (c *fileCache) open(s *fileSlot, name string, flag int) (*handle, error) {
-	if h := s.cached(); h != nil {
-		return h, nil
+	for {
+		drops := s.drops.Load()
+		if h := s.cached(); h != nil {
+			return h, nil
+		}
+		f, err := c.fs.OpenFile(name, flag, 0o644)
+		if outOfFiles(err) {
+			c.closeIdle()
+			f, err = c.fs.OpenFile(name, flag, 0o644)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if h := c.keep(s, f, drops); h != nil {
+			return h, nil
+		}
+		f.Close()
 	}
-	f, err := c.fs.OpenFile(name, flag, 0o644)
-	if outOfFiles(err) {
-		c.closeIdle()
-		f, err = c.fs.OpenFile(name, flag, 0o644)
-	}
-	if err != nil {
-		return nil, err
-	}
+}
+
+// keep makes f the slot's pinned handle. It is nil, and f not needed, if the slot has a
+// handle or was dropped since drops were counted.
+func (c *fileCache) keep(s *fileSlot, f vfs.File, drops uint32) *handle {
 	h := &handle{File: f, slot: s}
 	h.refs.Store(2)
 	h.used.Store(true)
 
 	c.mu.Lock()
-	if other := s.cached(); other != nil {
+	if s.h.Load() != nil || s.drops.Load() != drops {
 		c.mu.Unlock()
-		f.Close()
-		return other, nil
+		return nil
 	}
 	s.h.Store(h)
 	h.index = len(c.handles)
@@ -114,7 +129,7 @@ func (c *fileCache) open(s *fileSlot, name string, flag int) (*handle, error) {
 	for _, v := range victims {
 		v.File.Close()
 	}
-	return h, nil
+	return h
 }
 
 // evict takes idle handles out until the bound holds, or every handle was looked
@@ -171,17 +186,17 @@ func (c *fileCache) closeIdle() {
 }
 
 // drop forgets the slot's handle; the file closes when its last user is done.
-// The owner calls it before a file is renamed or removed.
+// The owner calls it before a file is renamed or removed, and after another took its
+// name, since whoever opened it in between has the one that is gone.
 func (c *fileCache) drop(s *fileSlot) {
-	h := s.h.Load()
-	if h == nil || !s.h.CompareAndSwap(h, nil) {
-		return
-	}
 	c.mu.Lock()
-	mine := h.index >= 0 && h.index < len(c.handles) && c.handles[h.index] == h
-	c.remove(h)
+	s.drops.Add(1)
+	h := s.h.Swap(nil)
+	if h != nil {
+		c.remove(h)
+	}
 	c.mu.Unlock()
-	if mine {
+	if h != nil {
 		h.unpin()
 	}
 }

@@ -230,6 +230,9 @@ func tryRecords(t testing.TB, l *Log, offset, upTo int64, maxBytes int) ([]recor
 		if err != nil {
 			return list, err
 		}
+		if len(infos) == 0 {
+			return list, fmt.Errorf("read at %d returned %d bytes that are no batch", offset, len(data))
+		}
 		if infos[len(infos)-1].End() != len(data) {
 			return list, fmt.Errorf("read at %d returned %d bytes, %d of them whole batches", offset, len(data), infos[len(infos)-1].End())
 		}

@@ -345,10 +345,18 @@ func parseTimeEntry(b []byte) timeEntry {
 // tail of a preallocated file does not count.
 func readTimeEntries(f vfs.File) ([]timeEntry, error) {
 	n, err := entryCount(f, timeEntrySize)
-	if err != nil || n == 0 {
+	if err != nil {
 		return nil, err
 	}
-	// The count comes from the file's size; the memory is filled from it at once.
+	return readTimes(f, n)
+}
+
+// readTimes reads the first n entries of a time index, which the file is known to have,
+// and checks that they grow.
+func readTimes(f io.ReaderAt, n int32) ([]timeEntry, error) {
+	if n == 0 {
+		return nil, nil
+	}
 	b := make([]byte, int64(n)*timeEntrySize)
 	if err := readFull(f, b, 0); err != nil {
 		return nil, err

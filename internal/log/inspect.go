@@ -79,7 +79,11 @@ func Inspect(ctx context.Context, fsys vfs.FS, dir string, o InspectOptions) err
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if e.IsDir() && e.Name() != dirRemoteLogIndexCache && e.Name() != "lost+found" {
+		folder, err := isPartition(fsys, dir, e)
+		if err != nil {
+			x.say(Fail, "folder", e.Name(), err.Error(), "The directory goes offline at the next start.")
+		}
+		if folder {
 			if err := x.folder(ctx, e.Name()); err != nil {
 				return err
 			}
@@ -203,15 +207,18 @@ func (x *inspector) strayEntries() {
 // measure adds up what there is to look at.
 func (x *inspector) measure(entries []fs.DirEntry) {
 	for _, e := range entries {
-		if !e.IsDir() {
-			continue
+		if folder, err := isPartition(x.fs, x.dir, e); err != nil || !folder {
+			continue // a failure is told when the folder's turn comes
 		}
 		files, err := x.fs.ReadDir(filepath.Join(x.dir, e.Name()))
 		if err != nil {
 			continue // told when the folder's turn comes
 		}
 		for _, f := range files {
-			if info, err := f.Info(); err == nil && filepath.Ext(f.Name()) == suffixLog {
+			if filepath.Ext(f.Name()) != suffixLog {
+				continue
+			}
+			if info, err := follow(x.fs, filepath.Join(x.dir, e.Name()), f); err == nil {
 				x.total += info.Size()
 			}
 		}

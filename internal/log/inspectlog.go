@@ -67,7 +67,7 @@ func (p *inspectedLog) note(e fs.DirEntry) {
 		p.say(Warn, "leftover", name, "a compaction whose segments were being put in place", "The next start completes or undoes it.")
 	case !ok || e.IsDir():
 	case suffix == suffixLog:
-		info, err := e.Info()
+		info, err := follow(p.x.fs, p.folder, e)
 		if err != nil {
 			p.say(Fail, "segment", name, err.Error(), "The directory goes offline at the next start.")
 			return

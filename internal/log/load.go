@@ -3,6 +3,7 @@ package log
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"path/filepath"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"github.com/gregorhq/gregor/internal/config"
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/producer"
+	"github.com/gregorhq/gregor/internal/vfs"
 )
 
 // loadParams is what the directory's checkpoints say about a partition.
@@ -109,12 +111,11 @@ func (l *Log) list(nowMs int64) (segs []*segment, swapped bool, err error) {
 		}
 		switch suffix {
 		case suffixLog:
-			info, err := e.Info()
+			info, err := follow(l.env.fs, folder, e)
 			if err != nil {
 				return nil, false, err
 			}
 			s := newSegment(base, nowMs)
-			s.modTime = info.ModTime().UnixMilli()
 			if info.Size() > 1<<31-1 {
 				return nil, false, fmt.Errorf("%s has %d bytes, more than a segment can have", e.Name(), info.Size())
 			}
@@ -139,6 +140,14 @@ func (l *Log) list(nowMs int64) (segs []*segment, swapped bool, err error) {
 		}
 	}
 	return segs, swapped, l.removeOrphans(orphans, segs)
+}
+
+// follow describes an entry of a folder, or the file that it is a link to.
+func follow(fsys vfs.FS, folder string, e fs.DirEntry) (fs.FileInfo, error) {
+	if e.Type()&fs.ModeSymlink != 0 {
+		return fsys.Stat(filepath.Join(folder, e.Name()))
+	}
+	return e.Info()
 }
 
 // removeOrphans removes indexes whose log does not exist.

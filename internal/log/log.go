@@ -66,8 +66,9 @@ type Log struct {
 	// start, which a load makes good in any case: the file follows at close.
 	epochsBehind, epochsDirty bool
 	// pointBehind says that recovery-point-offset-checkpoint may have a higher offset than
-	// flushed, which was lowered: it is written before anything is appended.
-	pointBehind bool
+	// flushed, startBehind that log-start-offset-checkpoint has one than start, which were
+	// lowered: they are written before anything is appended.
+	pointBehind, startBehind bool
 	// parentDirty says that the folder's own name was not synced yet.
 	parentDirty bool
 	broken      error // a failed write could not be cut off again
@@ -336,7 +337,7 @@ func (l *Log) usable() error {
 			return err
 		}
 	}
-	return l.settlePoint()
+	return l.settlePoints()
 }
 
 // err is why the log serves no more, nil while it does.

@@ -200,7 +200,12 @@ func (m *Manager) openDir(ctx context.Context, d *dataDir) error {
 		}()
 	}
 	for _, e := range entries {
-		if e.IsDir() && e.Name() != dirRemoteLogIndexCache && e.Name() != "lost+found" {
+		folder, err := isPartition(m.env.fs, d.path, e)
+		if err != nil {
+			d.fail("looking at "+e.Name(), err)
+			break
+		}
+		if folder {
 			names <- e.Name()
 		}
 	}
@@ -214,6 +219,19 @@ func (m *Manager) openDir(ctx context.Context, d *dataDir) error {
 	d.haunted(fileHighWatermarks, marks, there)
 	d.haunted(fileLogStartOffsets, starts, there)
 	return errors.Join(append(all, ctx.Err())...)
+}
+
+// isPartition says whether an entry of a log directory is a partition's folder. That may
+// be a link to one on another disk.
+func isPartition(fsys vfs.FS, dir string, e fs.DirEntry) (bool, error) {
+	if e.Name() == dirRemoteLogIndexCache || e.Name() == "lost+found" {
+		return false, nil
+	}
+	if e.Type()&fs.ModeSymlink == 0 {
+		return e.IsDir(), nil
+	}
+	info, err := fsys.Stat(filepath.Join(dir, e.Name()))
+	return err == nil && info.IsDir(), ignoreMissing(err)
 }
 
 // holds says whether a log of tp is in the directory.
@@ -288,25 +306,31 @@ func (m *Manager) openFolder(d *dataDir, name string, points, marks, starts map[
 		}
 		return err
 	}
+	return m.enter(l, kind)
+}
+
+// enter makes a log that Open found known, as that of its partition if it is the first.
+func (m *Manager) enter(l *Log, kind folderKind) error {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	into := m.logs
 	if kind == folderFuture {
 		into = m.future
 	}
-	other := into[tp]
-	switch {
-	case other != nil && kind == folderFuture:
+	other := into[l.tp]
+	if other == nil {
+		into[l.tp] = l
+	} else if kind == folderFuture {
 		m.futures = append(m.futures, l)
-		return nil
-	case other != nil && m.addRival(other, l):
-		return nil
-	case other != nil && m.doubles[tp] == nil:
-		m.doubles[tp] = l
-		return nil
-	case other != nil:
-		return duplicateLogs(other, folder)
 	}
-	into[tp] = l
+	m.mu.Unlock()
+	if other == nil || kind == folderFuture || m.addRival(other, l) {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.doubles[l.tp] != nil {
+		return duplicateLogs(other, l.Folder())
+	}
+	m.doubles[l.tp] = l
 	return nil
 }

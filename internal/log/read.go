@@ -79,6 +79,7 @@ func (l *Log) Read(offset int64, maxBytes int, upTo int64, minOne bool) (Data, e
 			continue
 		}
 		d, seg, err := l.readOnce(offset, maxBytes, upTo, minOne)
+		hints := seg.hints.Load()
 		if l.gen.Load() != gen {
 			// Somebody else got on meanwhile, so this ends with their changes.
 			d.Release()
@@ -86,6 +87,9 @@ func (l *Log) Read(offset int64, maxBytes int, upTo int64, minOne bool) (Data, e
 			continue
 		}
 		if err == nil {
+			if d.Size > 0 {
+				hints.note(d.NextOffset-seg.base, d.Position+int64(d.Size))
+			}
 			return d, nil
 		}
 		again, err := l.judgeRead(seg, err)
@@ -189,7 +193,6 @@ func (l *Log) gather(seg *segment, p place, limit, next int64, maxBytes int, min
 		pins.file = f
 		pins.spans = append(pins.spans, vfs.Span{File: f.File, Off: p.pos, Len: int(stop - p.pos)})
 	}
-	seg.noteHint(next, stop)
 	d.Spans, d.Size, d.pins = pins.spans, int(stop-p.pos), pins
 	d.FirstOffset, d.NextOffset, d.SegmentBase, d.Position = p.base, next, seg.base, p.pos
 	return d, seg, nil

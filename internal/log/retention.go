@@ -140,8 +140,8 @@ func (l *Log) largestTimestamp(s *segment) (int64, error) {
 		return s.maxTs, nil
 	}
 	if s.size() == 0 && s != l.view.Load().active() {
-		// Compaction left nothing of it, so nothing is lost with it; its file is as
-		// young as that compaction.
+		// Compaction left nothing of it, so nothing is lost with it, and what lies
+		// behind it need not wait until its file is old.
 		return 0, nil
 	}
 	info, err := l.env.fs.Stat(l.path(s.base, suffixLog))

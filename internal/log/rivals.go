@@ -10,7 +10,8 @@ import "github.com/gregorhq/gregor/internal/kafka"
 
 // addRival keeps l beside the log of its partition that was found first; false says
 // that the two belong to one topic, or that their ids cannot be read. A log whose
-// creation failed before its id was written belongs to none. m.mu is held.
+// creation failed before its id was written belongs to none. m.mu is not held: whoever
+// has a log's lock may wait for it.
 func (m *Manager) addRival(first, l *Log) bool {
 	a, errA := first.TopicID()
 	b, errB := l.TopicID()
@@ -19,22 +20,31 @@ func (m *Manager) addRival(first, l *Log) bool {
 	}
 	m.env.logger.Warn("two logs of one partition and different topics, the metadata will tell which is right",
 		"partition", l.tp.String(), "folder", first.Folder(), "topicId", a.String(), "otherFolder", l.Folder(), "otherTopicId", b.String())
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.rivals[l.tp] = append(m.rivals[l.tp], l)
 	return true
 }
 
 // settleRivals makes the log that has the topic's id the log of tp, and sets its rivals
-// aside. m.create is held.
+// aside. m.create is held, so that nobody else changes what the maps have of tp.
 func (m *Manager) settleRivals(tp kafka.TopicPartition, id kafka.TopicID) {
-	m.mu.Lock()
+	m.mu.RLock()
 	rivals, current := m.rivals[tp], m.logs[tp]
-	delete(m.rivals, tp)
+	m.mu.RUnlock()
+	if len(rivals) == 0 {
+		return
+	}
 	for i, l := range rivals {
 		if hasID(l, id) && !hasID(current, id) {
-			m.logs[tp], rivals[i] = l, current
-			current = l
+			rivals[i], current = current, l
 		}
 	}
+	m.mu.Lock()
+	if current != nil {
+		m.logs[tp] = current
+	}
+	delete(m.rivals, tp)
 	m.mu.Unlock()
 	for _, l := range rivals {
 		if l == nil {

@@ -71,3 +71,45 @@ func TestRecreatedWhileItsDirectoryWasOffline(t *testing.T) {
 		r.close()
 	}
 }
+
+// TestRivalsAreSettledWithoutTheManagersLock while their files are read: whoever holds a
+// log may wait for that lock, to write a checkpoint.
+func TestRivalsAreSettledWithoutTheManagersLock(t *testing.T) {
+	fault := vfs.NewFault(vfs.NewMem())
+	r := newRig(t, fault)
+	r.dirs = []string{"/a", "/b"}
+	r.open()
+	var dirs []string
+	for i, d := range r.m.Dirs() {
+		l, err := r.m.Create(testTP, kafka.TopicID{byte(i + 1)}, d.ID, r.cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.mustAppend(l, 1, d.Path)
+		dirs = append(dirs, l.Folder())
+		// The other directory's log is to be made as if this one were offline.
+		r.m.mu.Lock()
+		delete(r.m.logs, testTP)
+		r.m.mu.Unlock()
+	}
+	r.reopen()
+	rivals := r.m.rivals[testTP]
+	if len(rivals) != 1 {
+		t.Fatalf("%d rivals of the logs in %v", len(rivals), dirs)
+	}
+	for _, l := range []*Log{rivals[0], r.log()} {
+		l.idKnown = false
+	}
+	read := 0
+	fault.Add(vfs.Rule{Op: vfs.OpOpen, Path: filePartitionMetadata, Times: -1, Before: func(vfs.Op, string) {
+		if read++; !r.m.mu.TryLock() {
+			t.Error("the manager's lock is held")
+			return
+		}
+		r.m.mu.Unlock()
+	}})
+	l, err := r.m.Create(testTP, kafka.TopicID{2}, kafka.ZeroUUID, r.cfg)
+	if err != nil || l.dir.path != "/b" || len(r.m.StrayFolders()) != 1 || read == 0 {
+		t.Errorf("the log is in %s, strays %v, %d ids read, %v", l.dir.path, r.m.StrayFolders(), read, err)
+	}
+}

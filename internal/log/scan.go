@@ -116,26 +116,17 @@ func (x *indexBuilder) timeBytes() []byte {
 // are replaced so that a crash leaves the old or the new ones; without it they are
 // written in place, for segments that a restart would build again anyway.
 func (l *Log) install(s *segment, x *indexBuilder, durable bool) error {
-	l.env.files.drop(&s.indexFile)
-	l.env.files.drop(&s.timeFile)
-	for _, file := range []struct {
-		suffix string
-		data   []byte
-	}{{suffixIndex, x.offsetBytes()}, {suffixTimeIndex, x.timeBytes()}} {
-		name := l.path(s.base, file.suffix)
-		write := writeInPlace
-		if durable {
-			write = vfs.WriteFileAtomic
-		}
-		if err := write(l.env.fs, name, file.data); err != nil {
-			return fmt.Errorf("writing %s: %w", name, err)
-		}
+	if err := l.replaceIndex(&s.indexFile, l.path(s.base, suffixIndex), x.offsetBytes(), durable); err != nil {
+		return err
 	}
 	var last uint64
 	if n := len(x.offsets); n > 0 {
 		last = x.offsets[n-1]
 	}
 	s.index.set(int32(len(x.offsets)), last)
+	if err := l.replaceIndex(&s.timeFile, l.path(s.base, suffixTimeIndex), x.timeBytes(), durable); err != nil {
+		return err
+	}
 	var lastTime timeEntry
 	if n := len(x.times); n > 0 {
 		lastTime = x.times[n-1]
@@ -144,6 +135,22 @@ func (l *Log) install(s *segment, x *indexBuilder, durable bool) error {
 	s.maxTs, s.maxTsOff, s.tsKnown = x.maxTs, x.maxOff, true
 	s.bytesSinceIndex = x.since
 	s.indexesDirty = !durable
+	return nil
+}
+
+// replaceIndex writes an index file anew. A reader may open it at any time: after the
+// rename nobody gets the old one any more.
+func (l *Log) replaceIndex(slot *fileSlot, name string, data []byte, durable bool) error {
+	write := writeInPlace
+	if durable {
+		write = vfs.WriteFileAtomic
+	}
+	l.env.files.drop(slot)
+	err := write(l.env.fs, name, data)
+	l.env.files.drop(slot)
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
 	return nil
 }
 

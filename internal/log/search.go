@@ -3,6 +3,7 @@ package log
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 
 	"github.com/gregorhq/gregor/internal/batch"
@@ -45,14 +46,16 @@ func (l *Log) retrySearch(search func() (TimestampOffset, error)) (TimestampOffs
 	for try := 0; ; try++ {
 		gen, v := l.gen.Load(), l.view.Load()
 		r, err := search()
-		if l.gen.Load() == gen && err == nil {
+		changed := l.gen.Load() != gen
+		if err == nil && !changed {
 			return r, nil
 		}
 		var damage *damagedIndex
 		switch {
 		case try >= readTries:
 			return r, err
-		case err == nil:
+		case changed:
+			// What went wrong may be due to bytes that were cut off meanwhile.
 		case errors.As(err, &damage):
 			if err := l.repair(damage.seg); err != nil {
 				return r, err
@@ -88,10 +91,11 @@ func (l *Log) knowTimes(s *segment) error {
 	}
 	// A closed segment's last entry is its largest timestamp. This one was cut by
 	// a truncation: look at the headers after the entry.
-	if err := l.scanTimes(s); err != nil {
-		if errors.Is(err, errIndexDamaged) {
-			return l.repairLocked(s)
-		}
+	err := l.scanTimes(s)
+	if errors.Is(err, errIndexDamaged) {
+		return l.repairLocked(s)
+	}
+	if err != nil && !damagedBytes(err) {
 		return l.ioError(fmt.Sprintf("reading the timestamps of segment %d", s.base), err)
 	}
 	s.tsKnown = true
@@ -126,19 +130,19 @@ func (l *Log) scanTimes(s *segment) error {
 }
 
 // timesOf returns the largest timestamp of a segment and where it is, and has all
-// entries of the time index written to its file.
-func (l *Log) timesOf(s *segment) (maxTs, offset int64, err error) {
+// entries of the time index written to its file; n is how many there are.
+func (l *Log) timesOf(s *segment) (maxTs, offset int64, n int32, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.knowTimes(s); err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	if len(s.times.tail) > 0 {
 		if err := l.flushIndexes(s); err != nil {
-			return 0, 0, err
+			return 0, 0, 0, err
 		}
 	}
-	return s.maxTs, s.maxTsOff, nil
+	return s.maxTs, s.maxTsOff, s.times.entries, nil
 }
 
 // findMax answers MaxTimestamp: the first record with the largest timestamp.
@@ -147,7 +151,7 @@ func (l *Log) findMax(none TimestampOffset) (TimestampOffset, error) {
 	var best *segment
 	bestTs, bestOff := NoTimestamp, int64(0)
 	for _, s := range v.segs {
-		ts, off, err := l.timesOf(s)
+		ts, off, _, err := l.timesOf(s)
 		if err != nil {
 			return none, err
 		}
@@ -168,14 +172,14 @@ func (l *Log) findTime(ts int64, none TimestampOffset) (TimestampOffset, error) 
 		return none, nil
 	}
 	for _, s := range l.view.Load().segs {
-		maxTs, _, err := l.timesOf(s)
+		maxTs, _, entries, err := l.timesOf(s)
 		if err != nil {
 			return none, err
 		}
 		if maxTs < ts {
 			continue
 		}
-		from, err := l.timeFloor(s, ts)
+		from, err := l.timeFloor(s, ts, entries)
 		if err != nil {
 			return none, err
 		}
@@ -189,9 +193,10 @@ func (l *Log) findTime(ts int64, none TimestampOffset) (TimestampOffset, error) 
 	return none, nil
 }
 
-// timeFloor returns the offset from which a search for ts begins: that of the last
-// time index entry at or before ts whose batch really has that timestamp.
-func (l *Log) timeFloor(s *segment, ts int64) (int64, error) {
+// timeFloor returns the offset from which a search for ts begins: that of the last of the
+// first count entries of the time index at or before ts, whose batch really has that
+// timestamp. The file's size says nothing while others are written behind them.
+func (l *Log) timeFloor(s *segment, ts int64, count int32) (int64, error) {
 	f, err := l.openTimes(s)
 	if err != nil {
 		if missingIsDamage(err) == errIndexDamaged {
@@ -200,8 +205,8 @@ func (l *Log) timeFloor(s *segment, ts int64) (int64, error) {
 		return 0, err
 	}
 	defer f.unpin()
-	entries, err := readTimeEntries(f.File)
-	if errors.Is(err, errIndexDamaged) {
+	entries, err := readTimes(f.File, count)
+	if errors.Is(err, errIndexDamaged) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return 0, &damagedIndex{s}
 	}
 	if err != nil {

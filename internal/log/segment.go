@@ -24,10 +24,10 @@ type segment struct {
 	// endpoint packs the next offset, relative to base, and the size of the file:
 	// what readers may see. One word, so that both change together.
 	endpoint atomic.Uint64
-	// recent holds where the newest batches begin, hints where readers stopped.
+	// recent holds where the newest batches begin, hints where readers stopped. A
+	// truncation leaves both to the readers that it overtakes.
 	recent atomic.Pointer[relTail]
-	hints  [4]atomic.Uint64
-	next   atomic.Uint32 // the hint to replace next
+	hints  atomic.Pointer[hintSet]
 
 	log, indexFile, timeFile, txnFile fileSlot
 
@@ -44,8 +44,7 @@ type segment struct {
 	created         int64
 	jitter          int64
 	bytesSinceIndex int64
-	modTime         int64 // of the file when it was found, for retention
-	futureSaid      bool  // that its records are from the future was logged
+	futureSaid      bool // that its records are from the future was logged
 
 	recentN uint32
 	txns    atomic.Pointer[[]AbortedTxn] // all entries of txnindex, once read
@@ -59,6 +58,7 @@ type segment struct {
 
 func newSegment(base, nowMs int64) *segment {
 	s := &segment{base: base, created: nowMs, maxTs: NoTimestamp}
+	s.hints.Store(new(hintSet))
 	s.times.lastTs = NoTimestamp
 	return s
 }
@@ -89,25 +89,44 @@ func (s *segment) noteBatch(baseOffset, pos int64) {
 	s.recentN++
 }
 
-// noteHint remembers that the batch for offset begins at pos.
-func (s *segment) noteHint(offset, pos int64) {
-	if pos == 0 || offset-s.base > math.MaxInt32 {
+// hintSet is a small set of (relative offset, position) pairs that any reader adds to
+// and searches without a lock.
+type hintSet struct {
+	pairs [4]atomic.Uint64
+	next  atomic.Uint32 // the pair to replace next
+}
+
+// note remembers that the batch for the offset rel begins at pos. A reader loads the set
+// before it makes sure that the log is still the one in which it found that out: then a
+// truncation that it does not see has not emptied this set, but will put another in its
+// place.
+func (h *hintSet) note(rel, pos int64) {
+	if pos == 0 || rel > math.MaxInt32 {
 		return
 	}
-	v := relPos(offset-s.base, pos)
-	for i := range s.hints {
-		if s.hints[i].Load() == v {
+	v := relPos(rel, pos)
+	for i := range h.pairs {
+		if h.pairs[i].Load() == v {
 			return
 		}
 	}
-	s.hints[s.next.Add(1)%uint32(len(s.hints))].Store(v)
+	h.pairs[h.next.Add(1)%uint32(len(h.pairs))].Store(v)
 }
 
-// forget drops every remembered position, for a truncation.
-func (s *segment) forget() {
-	for i := range s.hints {
-		s.hints[i].Store(0)
+// floor returns the greatest pair whose offset is at most rel; 0 when there is none.
+func (h *hintSet) floor(rel int64) uint64 {
+	var best uint64
+	for i := range h.pairs {
+		if v := h.pairs[i].Load(); v > best && int64(v>>32) <= rel {
+			best = v
+		}
 	}
+	return best
+}
+
+// forget drops every remembered position, for a truncation: Log.gen is odd.
+func (s *segment) forget() {
+	s.hints.Store(new(hintSet))
 	s.recent.Store(nil)
 	s.recentN = 0
 }
@@ -248,12 +267,7 @@ func (l *Log) searchStart(s *segment, offset int64) (pos int64, entry uint64, ex
 			return int64(uint32(v)), 0, int64(v>>32) == rel, nil
 		}
 	}
-	var hint uint64
-	for i := range s.hints {
-		if v := s.hints[i].Load(); v > hint && int64(v>>32) <= rel {
-			hint = v
-		}
-	}
+	hint := s.hints.Load().floor(rel)
 	if int64(hint>>32) == rel {
 		return int64(uint32(hint)), 0, true, nil
 	}
@@ -353,7 +367,9 @@ func (l *Log) readyTimesLocked(s *segment) error {
 	if err != nil {
 		return err
 	}
-	if err := l.verifyTime(s, n, last); err != nil {
+	// An entry that cannot be compared, since bytes on the way to its batch are damaged,
+	// counts: those must not keep the segment, and all behind it, from retention.
+	if err := l.verifyTime(s, n, last); err != nil && !damagedBytes(err) {
 		return err
 	}
 	s.times.set(n, last)

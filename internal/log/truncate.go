@@ -52,6 +52,9 @@ func (l *Log) TruncateTo(offset int64) (bool, error) {
 func (l *Log) truncate(v *view, offset int64) error {
 	i := v.floor(offset)
 	s := v.segs[i]
+	// What readers left says where a batch begins, but not always with which offset: it is
+	// of no use for where to cut.
+	s.hints.Store(new(hintSet))
 	if err := l.readyIndexLocked(s); errors.Is(err, errIndexDamaged) {
 		if err := l.repairLocked(s); err != nil {
 			return err
@@ -85,10 +88,11 @@ func (l *Log) truncate(v *view, offset int64) error {
 	l.tail.Store(nil)
 	s.publish(offset, size)
 	l.view.Store(&view{v.segs[: i+1 : i+1]})
-	l.start.Store(min(l.start.Load(), offset))
+	l.lowerStart(offset)
 	l.flushed.Store(min(l.flushed.Load(), offset))
 	l.hw.Store(min(l.hw.Load(), offset))
 	l.dir.rpDirty.Store(true)
+	l.dir.hwDirty.Store(true)
 	if err := l.knowTimes(s); err != nil {
 		return err
 	}
@@ -228,19 +232,21 @@ func (l *Log) TruncateFullyAndStartAt(offset int64) error {
 // lowerPoints takes back durably, before the log is cut at offset, what the checkpoints say
 // of offsets from there on; l.mu is held. What is appended there later is not durable, nor
 // compacted, and a recovery that believed so would take a hole for records that are there.
+// Nor is it below the log start, where a recovery would remove it.
 func (l *Log) lowerPoints(offset int64) error {
 	if err := l.lowerCleanPoint(offset); err != nil {
 		return err
 	}
+	v := l.view.Load()
 	if l.flushed.Load() > offset {
 		// The batch that holds offset goes as a whole: the segment's base is on the safe side.
-		v := l.view.Load()
 		l.lowerPoint(min(offset, v.segs[v.floor(offset)].base))
 	}
-	return l.settlePoint()
+	l.lowerStart(max(offset, v.segs[0].base))
+	return l.settlePoints()
 }
 
-// lowerPoint lowers the recovery point in memory; settlePoint comes before the next append.
+// lowerPoint lowers the recovery point in memory; settlePoints comes before the next append.
 func (l *Log) lowerPoint(offset int64) {
 	if l.flushed.Load() > offset {
 		l.flushed.Store(offset)
@@ -248,19 +254,34 @@ func (l *Log) lowerPoint(offset int64) {
 	}
 }
 
-// settlePoint writes down a recovery point that was lowered; l.mu is held. That of the
-// metadata log is the end of its newest snapshot and in no checkpoint.
-func (l *Log) settlePoint() error {
-	if !l.pointBehind {
+// lowerStart lowers the log start in memory; settlePoints comes before the next append.
+func (l *Log) lowerStart(offset int64) {
+	if l.start.Load() > offset {
+		l.start.Store(offset)
+		l.startBehind = true
+	}
+}
+
+// settlePoints writes down a recovery point and a log start that were lowered; l.mu is
+// held. Those of the metadata log are known from its snapshots and in no checkpoint.
+func (l *Log) settlePoints() error {
+	if l.tp.Topic == kafka.MetadataTopic {
 		return nil
 	}
-	if l.tp.Topic != kafka.MetadataTopic {
+	if l.pointBehind {
 		l.dir.rpDirty.Store(true)
 		if err := l.dir.writePoints(); err != nil {
 			return err
 		}
+		l.pointBehind = false
 	}
-	l.pointBehind = false
+	if l.startBehind {
+		l.dir.startDirty.Store(true)
+		if err := l.dir.writeStarts(); err != nil {
+			return err
+		}
+		l.startBehind = false
+	}
 	return nil
 }
 
@@ -309,6 +330,7 @@ func (l *Log) replaceAll(offset int64) error {
 	l.flushed.Store(offset)
 	l.hw.Store(offset)
 	l.dir.rpDirty.Store(true)
+	l.dir.hwDirty.Store(true)
 	l.dir.startDirty.Store(true)
 	return nil
 }

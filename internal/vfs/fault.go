@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Op is a kind of file operation.
@@ -32,6 +33,7 @@ const (
 	OpStat // Stat and Space
 	OpSyncDir
 	OpLock
+	OpChtimes
 	numOps
 )
 
@@ -156,6 +158,7 @@ var opNames = [numOps]string{
 	OpAny: "any", OpOpen: "open", OpCreate: "create", OpRead: "read", OpWrite: "write", OpTruncate: "truncate",
 	OpPreallocate: "preallocate", OpSync: "sync", OpSize: "size", OpClose: "close", OpRename: "rename",
 	OpRemove: "remove", OpMkdir: "mkdir", OpReadDir: "readdir", OpStat: "stat", OpSyncDir: "syncdir", OpLock: "lock",
+	OpChtimes: "chtimes",
 }
 
 // String returns the name of the operation.
@@ -226,6 +229,14 @@ func (f *Fault) Stat(name string) (fs.FileInfo, error) {
 		return nil, d.err
 	}
 	return f.fsys.Stat(name)
+}
+
+// Chtimes sets the modification time.
+func (f *Fault) Chtimes(name string, modTime time.Time) error {
+	if d := f.call(OpChtimes, name); d.err != nil {
+		return d.err
+	}
+	return f.fsys.Chtimes(name, modTime)
 }
 
 // SyncDir makes the entries of a directory durable.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+	"time"
 )
 
 func TestFaultRules(t *testing.T) {
@@ -89,6 +90,7 @@ func TestFaultReachesEveryOperation(t *testing.T) {
 		OpStat:        func(fsys FS, f File) error { _, err := fsys.Stat("x"); return err },
 		OpSyncDir:     func(fsys FS, f File) error { return fsys.SyncDir(".") },
 		OpLock:        func(fsys FS, f File) error { _, err := fsys.Lock(".lock"); return err },
+		OpChtimes:     func(fsys FS, f File) error { return fsys.Chtimes("x", time.Unix(1, 0)) },
 	}
 	if len(calls) != int(numOps)-1 {
 		t.Fatalf("%d of %d kinds are tried", len(calls), numOps-1)
@@ -148,6 +150,7 @@ func TestTrace(t *testing.T) {
 	lock, err := fsys.Lock(".lock")
 	must(t, err)
 	must(t, lock.Close())
+	must(t, fsys.Chtimes("t-0/c", time.Unix(1, 0)))
 	must(t, fsys.Remove("t-0/c"))
 	must(t, fsys.RemoveAll("t-0"))
 	want := []string{
@@ -169,6 +172,7 @@ func TestTrace(t *testing.T) {
 		"rename t-0/c.tmp t-0/c",
 		"syncdir t-0",
 		"lock .lock",
+		"chtimes t-0/c",
 		"remove t-0/c",
 		"removeall t-0",
 	}

@@ -334,6 +334,18 @@ func (m *Mem) Stat(name string) (fs.FileInfo, error) {
 	return newMemInfo(base, n), nil
 }
 
+// Chtimes sets the modification time.
+func (m *Mem) Chtimes(name string, modTime time.Time) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n, err := m.walk(split(name))
+	if err != nil {
+		return &fs.PathError{Op: "chtimes", Path: name, Err: err}
+	}
+	n.modTime = modTime
+	return nil
+}
+
 // Lock creates the file if need be and locks it.
 func (m *Mem) Lock(name string) (io.Closer, error) {
 	m.mu.Lock()

@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"time"
 )
 
 // OS returns the file system of the machine.
@@ -38,6 +39,7 @@ func (osFS) MkdirAll(name string, perm fs.FileMode) error { return os.MkdirAll(n
 func (osFS) ReadDir(name string) ([]fs.DirEntry, error)   { return os.ReadDir(name) }
 func (osFS) Stat(name string) (fs.FileInfo, error)        { return os.Stat(name) }
 func (osFS) SyncDir(name string) error                    { return syncDir(name) }
+func (osFS) Chtimes(name string, t time.Time) error       { return os.Chtimes(name, time.Time{}, t) }
 func (osFS) Space(name string) (Space, error)             { return diskSpace(name) }
 
 func (osFS) Lock(name string) (io.Closer, error) {

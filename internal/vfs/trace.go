@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"time"
 )
 
 // NewTrace returns fsys, telling fn every operation that changes the disk, after it was done, as one line of text:
@@ -15,7 +16,7 @@ import (
 //	create a/00000.log          write a/00000.log off=0 len=70   truncate a/00000.log size=0
 //	sync a/00000.log            preallocate a/00000.log n=1024   mkdir a
 //	rename a/x.tmp a/x          remove a/00000.log               removeall a
-//	syncdir a                   lock .lock
+//	syncdir a                   lock .lock                       chtimes a/00000.log
 //
 // A failed operation has " failed" at the end of its line, a short write also the bytes it wrote. Names are those that
 // the caller used, with slashes. fn is called on the goroutine of the operation, so it must be safe for concurrent use
@@ -85,6 +86,10 @@ func (t *trace) MkdirAll(name string, perm fs.FileMode) error {
 
 func (t *trace) SyncDir(name string) error {
 	return t.say(t.FS.SyncDir(name), "syncdir %s", traceName(name))
+}
+
+func (t *trace) Chtimes(name string, modTime time.Time) error {
+	return t.say(t.FS.Chtimes(name, modTime), "chtimes %s", traceName(name))
 }
 
 func (t *trace) Lock(name string) (io.Closer, error) {

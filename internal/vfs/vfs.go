@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // ErrLocked is what Lock returns, wrapped, when another owner holds the lock.
@@ -27,6 +28,8 @@ type FS interface {
 	// ReadDir lists a directory, sorted by name.
 	ReadDir(name string) ([]fs.DirEntry, error)
 	Stat(name string) (fs.FileInfo, error)
+	// Chtimes sets the time at which name was written last. No sync promises that it survives a power loss.
+	Chtimes(name string, modTime time.Time) error
 	// SyncDir makes the entries of the directory survive a power loss.
 	SyncDir(name string) error
 	// Lock creates the file if need be and takes an exclusive lock on it without waiting. The lock ends with Close or

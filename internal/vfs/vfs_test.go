@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 )
 
 // eachFS runs a test on the machine's file system and on one in memory, each in an empty directory.
@@ -94,6 +95,29 @@ func TestFileOperations(t *testing.T) {
 		got, err := ReadFile(fsys, name)
 		if err != nil || string(got) != "he\x00\x00\x00\x00" {
 			t.Fatalf("content %q, %v", got, err)
+		}
+	})
+}
+
+// TestChtimes: the time stays until the file is written again, under any name.
+func TestChtimes(t *testing.T) {
+	eachFS(t, func(t *testing.T, fsys FS, dir string) {
+		a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
+		if err := fsys.Chtimes(a, time.UnixMilli(1)); !errors.Is(err, fs.ErrNotExist) {
+			t.Fatalf("of a missing file: %v", err)
+		}
+		must(t, create(t, fsys, a, "content").Close())
+		want := time.UnixMilli(1_600_000_000_123)
+		must(t, fsys.Chtimes(a, want))
+		must(t, fsys.Rename(a, b))
+		info, err := fsys.Stat(b)
+		must(t, err)
+		if !info.ModTime().Equal(want) {
+			t.Fatalf("modified at %v, want %v", info.ModTime(), want)
+		}
+		must(t, create(t, fsys, b, "more").Close())
+		if info, err = fsys.Stat(b); err != nil || info.ModTime().Equal(want) {
+			t.Fatalf("modified at %v after a write, %v", info.ModTime(), err)
 		}
 	})
 }
