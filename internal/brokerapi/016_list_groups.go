@@ -20,8 +20,8 @@ func (a *API) listGroups(r *server.Request) {
 	if !decode(r, req) {
 		return
 	}
-	client := clientOf(r)
 	r.ReleaseBody()
+	filter := group.NewListFilter(req)
 	resp := kmsg.NewPtrListGroupsResponse()
 	led := a.Groups.Led()
 	if len(led) == 0 {
@@ -39,8 +39,8 @@ func (a *API) listGroups(r *server.Request) {
 		r.Reply(resp)
 	}
 	for i, partition := range led {
-		a.Groups.DoPartition(partition, func(m *group.Machine, nowMs int64, to coord.Token) coord.Outcome {
-			return m.ListGroups(nowMs, to, client, req)
+		a.Groups.DoPartition(partition, func(m *group.Machine, _ int64, to coord.Token) coord.Outcome {
+			return m.ListGroups(to, filter)
 		}, func(got kmsg.Response, err error) {
 			g.done(func() {
 				switch {

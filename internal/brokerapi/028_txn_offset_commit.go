@@ -43,6 +43,10 @@ func (a *API) txnOffsetCommit(r *server.Request) {
 		refuse(nil)
 		return
 	}
+	if req.Group == "" {
+		refuse(kafka.InvalidGroupID)
+		return
+	}
 	index, ok := a.TxnGroups.PartitionFor(req.Group)
 	p := a.Replicas.Get(kafka.OffsetsTopic, index)
 	if !ok || p == nil {

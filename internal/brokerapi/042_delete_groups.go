@@ -1,8 +1,6 @@
 package brokerapi
 
 import (
-	"slices"
-
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/gregorhq/gregor/internal/coord"
@@ -22,12 +20,7 @@ func (a *API) deleteGroups(r *server.Request) {
 	}
 	client := clientOf(r)
 	r.ReleaseBody()
-	var names []string
-	for _, g := range req.Groups {
-		if !slices.Contains(names, g) {
-			names = append(names, g)
-		}
-	}
+	names := distinct(req.Groups)
 	resp := kmsg.NewPtrDeleteGroupsResponse()
 	resp.Groups = make([]kmsg.DeleteGroupsResponseGroup, len(names))
 	perGroup(a, names, func(i int) func(*group.Machine, int64, coord.Token) coord.Outcome {
@@ -46,4 +39,17 @@ func (a *API) deleteGroups(r *server.Request) {
 		}
 		resp.Groups[i].Group, resp.Groups[i].ErrorCode = names[i], coordinatorCode(err).Num()
 	}, func() { r.Reply(resp) })
+}
+
+// distinct returns the names in the order in which each comes first.
+func distinct(names []string) []string {
+	seen := make(map[string]struct{}, len(names))
+	var all []string
+	for _, n := range names {
+		if _, ok := seen[n]; !ok {
+			seen[n] = struct{}{}
+			all = append(all, n)
+		}
+	}
+	return all
 }

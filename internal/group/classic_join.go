@@ -1,6 +1,8 @@
 package group
 
 import (
+	"math"
+
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/gregorhq/gregor/internal/coord"
@@ -11,6 +13,13 @@ import (
 const (
 	joinNeedsMemberID  = 4 // a dynamic member is given its id before it joins (KIP-394)
 	joinSkipAssignment = 9 // a static leader learns the members of an unchanged generation (KIP-814)
+)
+
+// maxString is the most bytes of a string in records and answers. maxIDPrefix is how long
+// a member id may be before the random id, which has 36, and the dash before that.
+const (
+	maxString   = math.MaxInt16
+	maxIDPrefix = maxString - 37
 )
 
 // joining is one JoinGroup request on its way.
@@ -42,10 +51,14 @@ func (m *Machine) JoinGroup(nowMs int64, to coord.Token, client coord.Client, re
 	case req.SessionTimeoutMillis < m.cfg.MinSessionTimeoutMs || req.SessionTimeoutMillis > m.cfg.MaxSessionTimeoutMs:
 		return refuse(req.MemberID, kafka.InvalidSessionTimeout)
 	}
+	if g, ok := m.groups[req.Group].(*consumerGroup); ok && !g.isEmpty() {
+		return m.joinConsumerGroup(nowMs, w, client, req, g)
+	}
+	if req.MemberID == "" && len(memberIDPrefix(client, req)) > maxIDPrefix {
+		// There is no answer that could name the member.
+		return refuse("", kafka.UnknownServerError)
+	}
 	if g, ok := m.groups[req.Group].(*consumerGroup); ok {
-		if !g.isEmpty() {
-			return m.joinConsumerGroup(nowMs, w, client, req, g)
-		}
 		if req.MemberID != "" {
 			return refuse(req.MemberID, kafka.UnknownMemberID)
 		}
@@ -135,24 +148,31 @@ func (j *joining) accepted() bool {
 	return c != nil || len(g.members) < limit
 }
 
+// memberIDPrefix is what the id of a new member begins with.
+func memberIDPrefix(client coord.Client, req *kmsg.JoinGroupRequest) string {
+	if req.InstanceID != nil {
+		return *req.InstanceID
+	}
+	return client.ID
+}
+
 func (j *joining) newMember() {
 	g, req := j.g, j.req
+	id := memberIDPrefix(j.client, req) + "-" + j.m.randomID()
 	switch {
 	case req.InstanceID != nil:
-		id := *req.InstanceID + "-" + j.m.randomID()
 		if old, ok := g.static[*req.InstanceID]; ok {
 			j.replaceStatic(old, id)
 			return
 		}
 		j.addMember(id)
 	case req.Version >= joinNeedsMemberID:
-		id := j.client.ID + "-" + j.m.randomID()
 		g.pendingJoin[id] = struct{}{}
 		note(j.out, "Dynamic member with unknown member id joins group %s in %s state. Created a new member id %s and requesting the member to rejoin with this id.", g.id, g.stateName(), id)
 		set(j.out, timerKey(keyHeartbeat, g.id, id), j.now+int64(req.SessionTimeoutMillis))
 		j.refuse(id, kafka.MemberIDRequired)
 	default:
-		j.addMember(j.client.ID + "-" + j.m.randomID())
+		j.addMember(id)
 	}
 }
 

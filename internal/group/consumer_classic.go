@@ -220,11 +220,25 @@ func (m *Machine) heartbeatConsumerGroup(out *coord.Outcome, g *consumerGroup, r
 		return err
 	}
 	set(out, timerKey(keySession, g.id, c.id), nowMs+int64(c.classic.SessionTimeoutMs))
-	if c.epoch < g.targetEpoch || c.state == memberUnrevoked || c.state == memberUnreleased && !g.waits(c) {
+	if c.epoch < g.targetEpoch || c.state == memberUnrevoked || c.state == memberUnreleased && !g.waits(c) || m.needsJoin(g, nowMs) {
 		m.expectJoin(out, g, c, nowMs)
 		return kafka.RebalanceInProgress
 	}
 	return nil
+}
+
+// needsJoin says whether a new target assignment is due that only a join can compute:
+// while any member uses the consumer protocol, its next heartbeat does.
+func (m *Machine) needsJoin(g *consumerGroup, nowMs int64) bool {
+	if !m.targetDue(g, g.epoch, nowMs) {
+		return false
+	}
+	for _, c := range g.members {
+		if c.classic == nil {
+			return false
+		}
+	}
+	return true
 }
 
 // waits says whether other members still hold partitions of the member's target.

@@ -12,8 +12,7 @@ import (
 // assignment interval allows (KIP-1263).
 func (b *beat) assign() (int32, partitions, error) {
 	g := b.g
-	interval := b.m.assignmentIntervalMs(g.id)
-	if g.targetEpoch >= b.epoch || g.targetMs != 0 && interval != 0 && b.now < g.targetMs+interval {
+	if !b.m.targetDue(g, b.epoch, b.now) {
 		return g.targetEpoch, g.targetOf(b.updated), nil
 	}
 	name := b.preferredAssignor()
@@ -34,6 +33,15 @@ func (b *beat) assign() (int32, partitions, error) {
 	}
 	b.out.Records = append(b.out.Records, targetMetadataRecord(g.id, b.epoch, b.now))
 	return b.epoch, target[b.updated.id], nil
+}
+
+// targetDue says whether the target assignment is to be computed for the epoch.
+func (m *Machine) targetDue(g *consumerGroup, epoch int32, nowMs int64) bool {
+	if g.targetEpoch >= epoch {
+		return false
+	}
+	interval := m.assignmentIntervalMs(g.id)
+	return g.targetMs == 0 || interval == 0 || nowMs >= g.targetMs+interval
 }
 
 // preferredAssignor is the assignor that most members ask for; among equals the first by

@@ -53,32 +53,50 @@ func (m *Machine) describeClassic(id string, version int16) kmsg.DescribeGroupsR
 	return rg
 }
 
-// ListGroups lists the groups of this machine that pass the request's filters.
-func (m *Machine) ListGroups(_ int64, to coord.Token, _ coord.Client, req *kmsg.ListGroupsRequest) coord.Outcome {
+// ListFilter chooses groups for ListGroups by state and by type, in any case. It is made
+// once a request, and every machine asks it for each of its groups.
+type ListFilter struct {
+	// The words are in lower case; a nil set chooses all.
+	states, types map[string]struct{}
+}
+
+// NewListFilter reads the filters of a request.
+func NewListFilter(req *kmsg.ListGroupsRequest) *ListFilter {
+	return &ListFilter{states: wordSet(req.StatesFilter), types: wordSet(req.TypesFilter)}
+}
+
+func wordSet(words []string) map[string]struct{} {
+	if len(words) == 0 {
+		return nil
+	}
+	set := make(map[string]struct{}, len(words))
+	for _, w := range words {
+		set[strings.ToLower(strings.TrimSpace(w))] = struct{}{}
+	}
+	return set
+}
+
+func chooses(set map[string]struct{}, word string) bool {
+	_, ok := set[strings.ToLower(word)]
+	return ok || set == nil
+}
+
+// ListGroups lists the groups of this machine that pass the filter.
+func (m *Machine) ListGroups(to coord.Token, f *ListFilter) coord.Outcome {
 	resp := kmsg.NewPtrListGroupsResponse()
-	resp.Version = req.Version
 	for _, id := range m.sortedGroups() {
 		g := m.groups[id]
-		if !passes(req.StatesFilter, g.stateName()) || !passes(req.TypesFilter, g.kind()) {
+		state := g.stateName()
+		if !chooses(f.states, state) || !chooses(f.types, g.kind()) {
 			continue
 		}
 		rg := kmsg.NewListGroupsResponseGroup()
-		rg.Group, rg.ProtocolType, rg.GroupState, rg.GroupType = id, g.protocol(), g.stateName(), g.kind()
+		rg.Group, rg.ProtocolType, rg.GroupState, rg.GroupType = id, g.protocol(), state, g.kind()
 		resp.Groups = append(resp.Groups, rg)
 	}
 	out := coord.Answer(to, resp)
 	out.ReadBarrier = true
 	return out
-}
-
-// passes says whether a filter is empty or names the word, in any case.
-func passes(filter []string, word string) bool {
-	for _, f := range filter {
-		if strings.EqualFold(strings.TrimSpace(f), word) {
-			return true
-		}
-	}
-	return len(filter) == 0
 }
 
 // DeleteGroups removes groups without members, with their offsets, each for itself.

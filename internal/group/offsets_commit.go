@@ -2,6 +2,7 @@ package group
 
 import (
 	"errors"
+	"unicode/utf16"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -184,7 +185,7 @@ func (c *commit) run(topics []commitTopic, check partitionCheck, err error, byID
 				codes[i][j] = kafka.UnknownTopicOrPartition.Num()
 			case err != nil:
 				codes[i][j] = kafka.NumOf(err)
-			case p.metadata != nil && len(*p.metadata) > c.m.cfg.OffsetMetadataMaxBytes:
+			case c.tooLarge(p.metadata):
 				codes[i][j] = kafka.OffsetMetadataTooLarge.Num()
 			default:
 				if err = c.one(t, p, check); err != nil {
@@ -195,6 +196,23 @@ func (c *commit) run(topics []commitTopic, check partitionCheck, err error, byID
 		}
 	}
 	return codes
+}
+
+// tooLarge applies offset.metadata.max.bytes, which Kafka counts in the units of a Java
+// string. Whatever it is set to, the record has to have room for the bytes.
+func (c *commit) tooLarge(metadata *string) bool {
+	limit := c.m.cfg.OffsetMetadataMaxBytes
+	return metadata != nil && len(*metadata) > limit && javaLength(*metadata) > limit ||
+		metadata != nil && len(*metadata) > maxString
+}
+
+// javaLength is String.length(): UTF-16 units, of which there are never more than bytes.
+func javaLength(s string) int {
+	n := 0
+	for _, r := range s {
+		n += utf16.RuneLen(r)
+	}
+	return n
 }
 
 // resolve completes the topic's name and id, and returns the error of one that does not

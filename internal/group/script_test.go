@@ -123,6 +123,9 @@ func (w *world) apply(o coord.Outcome) {
 		}
 		w.timers[t.Key] = t.AtMs
 	}
+	if slices.ContainsFunc(o.Records, func(r coord.Record) bool { return len(r.Key) == 0 || r.Value != nil && len(r.Value) == 0 }) {
+		w.fail = kafka.UnknownServerError // it could not be encoded
+	}
 	if len(o.Records) > 0 && w.fail != nil {
 		err := w.fail
 		w.fail = nil
@@ -238,7 +241,8 @@ func deref(s *string) string {
 	return *s
 }
 
-// args are the words of a script line: name=value, or bare values in order.
+// args are the words of a script line: name=value, or bare values in order. A value x*3
+// stands for xxx.
 type args struct {
 	named map[string]string
 	words []string
@@ -249,6 +253,11 @@ func parseArgs(fields []string) args {
 	for _, f := range fields {
 		f = strings.ReplaceAll(f, "#", idPrefix)
 		if k, v, ok := strings.Cut(f, "="); ok {
+			if s, times, ok := strings.Cut(v, "*"); ok {
+				if n, err := strconv.Atoi(times); err == nil {
+					v = strings.Repeat(s, n)
+				}
+			}
 			a.named[k] = v
 		} else {
 			a.words = append(a.words, f)

@@ -134,7 +134,7 @@ func (w *world) request(name string, a args) {
 	case "list":
 		r := kmsg.NewPtrListGroupsRequest()
 		r.Version, r.StatesFilter, r.TypesFilter = 5, a.list("states", ""), a.list("types", "")
-		w.apply(m.ListGroups(w.now, to, client, r))
+		w.apply(m.ListGroups(to, NewListFilter(r)))
 	case "delete":
 		r := kmsg.NewPtrDeleteGroupsRequest()
 		r.Version, r.Groups = 3, a.words

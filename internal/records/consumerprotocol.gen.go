@@ -48,8 +48,10 @@ func (*ConsumerProtocolSubscription) SchemaName() string { return "ConsumerProto
 func (m *ConsumerProtocolSubscription) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ConsumerProtocolSubscription) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *ConsumerProtocolSubscription) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -74,26 +76,25 @@ func (m *ConsumerProtocolSubscription) setDefaults() {
 	m.GenerationID = -1
 }
 
-func (m *ConsumerProtocolSubscription) appendBody(dst []byte, v int16) []byte {
-	dst = appendArrayLen(dst, len(m.Topics), false, false)
+func (m *ConsumerProtocolSubscription) writeBody(w *writer, v int16) {
+	w.arrayLen(len(m.Topics), false, false)
 	for i := range m.Topics {
-		dst = appendString(dst, m.Topics[i], false)
+		w.string(m.Topics[i], false)
 	}
-	dst = appendBytes(dst, m.UserData, true, false)
+	w.bytes(m.UserData, true, false)
 	if v >= 1 {
-		dst = appendArrayLen(dst, len(m.OwnedPartitions), false, false)
+		w.arrayLen(len(m.OwnedPartitions), false, false)
 		for i := range m.OwnedPartitions {
-			dst = m.OwnedPartitions[i].appendBody(dst, v)
+			m.OwnedPartitions[i].writeBody(w, v)
 		}
 	}
 	if v >= 2 {
-		dst = appendInt32(dst, m.GenerationID)
+		w.int32(m.GenerationID)
 	}
 	if v >= 3 {
-		dst = appendNullableString(dst, m.RackID, false)
+		w.nullableString(m.RackID, false)
 	}
 	_ = v
-	return dst
 }
 
 func (m *ConsumerProtocolSubscription) readBody(r *reader, v int16) {
@@ -156,14 +157,13 @@ func (m *ConsumerProtocolSubscription) appendJSON(dst []byte, v int16) []byte {
 func (m *ConsumerProtocolOwned) setDefaults() {
 }
 
-func (m *ConsumerProtocolOwned) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.Topic, false)
-	dst = appendArrayLen(dst, len(m.Partitions), false, false)
+func (m *ConsumerProtocolOwned) writeBody(w *writer, v int16) {
+	w.string(m.Topic, false)
+	w.arrayLen(len(m.Partitions), false, false)
 	for i := range m.Partitions {
-		dst = appendInt32(dst, m.Partitions[i])
+		w.int32(m.Partitions[i])
 	}
 	_ = v
-	return dst
 }
 
 func (m *ConsumerProtocolOwned) readBody(r *reader, v int16) {
@@ -221,7 +221,11 @@ func (*ConsumerProtocolAssignment) SchemaName() string { return "ConsumerProtoco
 func (m *ConsumerProtocolAssignment) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ConsumerProtocolAssignment) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *ConsumerProtocolAssignment) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *ConsumerProtocolAssignment) AppendJSON(dst []byte) []byte {
@@ -244,14 +248,13 @@ func (m *ConsumerProtocolAssignment) ReadFrom(version int16, body []byte) error 
 func (m *ConsumerProtocolAssignment) setDefaults() {
 }
 
-func (m *ConsumerProtocolAssignment) appendBody(dst []byte, v int16) []byte {
-	dst = appendArrayLen(dst, len(m.AssignedPartitions), false, false)
+func (m *ConsumerProtocolAssignment) writeBody(w *writer, v int16) {
+	w.arrayLen(len(m.AssignedPartitions), false, false)
 	for i := range m.AssignedPartitions {
-		dst = m.AssignedPartitions[i].appendBody(dst, v)
+		m.AssignedPartitions[i].writeBody(w, v)
 	}
-	dst = appendBytes(dst, m.UserData, true, false)
+	w.bytes(m.UserData, true, false)
 	_ = v
-	return dst
 }
 
 func (m *ConsumerProtocolAssignment) readBody(r *reader, v int16) {
@@ -286,14 +289,13 @@ func (m *ConsumerProtocolAssignment) appendJSON(dst []byte, v int16) []byte {
 func (m *ConsumerProtocolAssigned) setDefaults() {
 }
 
-func (m *ConsumerProtocolAssigned) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.Topic, false)
-	dst = appendArrayLen(dst, len(m.Partitions), false, false)
+func (m *ConsumerProtocolAssigned) writeBody(w *writer, v int16) {
+	w.string(m.Topic, false)
+	w.arrayLen(len(m.Partitions), false, false)
 	for i := range m.Partitions {
-		dst = appendInt32(dst, m.Partitions[i])
+		w.int32(m.Partitions[i])
 	}
 	_ = v
-	return dst
 }
 
 func (m *ConsumerProtocolAssigned) readBody(r *reader, v int16) {

@@ -54,7 +54,11 @@ func (*LeaderChangeMessage) SchemaName() string { return "LeaderChangeMessage" }
 func (m *LeaderChangeMessage) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *LeaderChangeMessage) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *LeaderChangeMessage) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *LeaderChangeMessage) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -75,19 +79,19 @@ func (m *LeaderChangeMessage) ReadFrom(version int16, body []byte) error {
 func (m *LeaderChangeMessage) setDefaults() {
 }
 
-func (m *LeaderChangeMessage) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt16(dst, m.Version)
-	dst = appendInt32(dst, m.LeaderID)
-	dst = appendArrayLen(dst, len(m.Voters), false, true)
+func (m *LeaderChangeMessage) writeBody(w *writer, v int16) {
+	w.int16(m.Version)
+	w.int32(m.LeaderID)
+	w.arrayLen(len(m.Voters), false, true)
 	for i := range m.Voters {
-		dst = m.Voters[i].appendBody(dst, v)
+		m.Voters[i].writeBody(w, v)
 	}
-	dst = appendArrayLen(dst, len(m.GrantingVoters), false, true)
+	w.arrayLen(len(m.GrantingVoters), false, true)
 	for i := range m.GrantingVoters {
-		dst = m.GrantingVoters[i].appendBody(dst, v)
+		m.GrantingVoters[i].writeBody(w, v)
 	}
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *LeaderChangeMessage) readBody(r *reader, v int16) {
@@ -145,13 +149,13 @@ func (m *LeaderChangeMessage) appendJSON(dst []byte, v int16) []byte {
 func (m *Voter) setDefaults() {
 }
 
-func (m *Voter) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt32(dst, m.VoterID)
+func (m *Voter) writeBody(w *writer, v int16) {
+	w.int32(m.VoterID)
 	if v >= 1 {
-		dst = append(dst, m.VoterDirectoryID[:]...)
+		w.uuid(m.VoterDirectoryID)
 	}
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *Voter) readBody(r *reader, v int16) {
@@ -202,7 +206,11 @@ func (*SnapshotHeaderRecord) SchemaName() string { return "SnapshotHeaderRecord"
 func (m *SnapshotHeaderRecord) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *SnapshotHeaderRecord) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *SnapshotHeaderRecord) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *SnapshotHeaderRecord) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -223,11 +231,11 @@ func (m *SnapshotHeaderRecord) ReadFrom(version int16, body []byte) error {
 func (m *SnapshotHeaderRecord) setDefaults() {
 }
 
-func (m *SnapshotHeaderRecord) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt16(dst, m.Version)
-	dst = appendInt64(dst, m.LastContainedLogTimestamp)
+func (m *SnapshotHeaderRecord) writeBody(w *writer, v int16) {
+	w.int16(m.Version)
+	w.int64(m.LastContainedLogTimestamp)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *SnapshotHeaderRecord) readBody(r *reader, v int16) {
@@ -273,7 +281,11 @@ func (*SnapshotFooterRecord) SchemaName() string { return "SnapshotFooterRecord"
 func (m *SnapshotFooterRecord) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *SnapshotFooterRecord) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *SnapshotFooterRecord) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *SnapshotFooterRecord) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -294,10 +306,10 @@ func (m *SnapshotFooterRecord) ReadFrom(version int16, body []byte) error {
 func (m *SnapshotFooterRecord) setDefaults() {
 }
 
-func (m *SnapshotFooterRecord) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt16(dst, m.Version)
+func (m *SnapshotFooterRecord) writeBody(w *writer, v int16) {
+	w.int16(m.Version)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *SnapshotFooterRecord) readBody(r *reader, v int16) {
@@ -341,7 +353,11 @@ func (*KRaftVersionRecord) SchemaName() string { return "KRaftVersionRecord" }
 func (m *KRaftVersionRecord) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *KRaftVersionRecord) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *KRaftVersionRecord) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *KRaftVersionRecord) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -362,11 +378,11 @@ func (m *KRaftVersionRecord) ReadFrom(version int16, body []byte) error {
 func (m *KRaftVersionRecord) setDefaults() {
 }
 
-func (m *KRaftVersionRecord) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt16(dst, m.Version)
-	dst = appendInt16(dst, m.KRaftVersion)
+func (m *KRaftVersionRecord) writeBody(w *writer, v int16) {
+	w.int16(m.Version)
+	w.int16(m.KRaftVersion)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *KRaftVersionRecord) readBody(r *reader, v int16) {
@@ -437,7 +453,11 @@ func (*VotersRecord) SchemaName() string { return "VotersRecord" }
 func (m *VotersRecord) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *VotersRecord) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *VotersRecord) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *VotersRecord) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -458,14 +478,14 @@ func (m *VotersRecord) ReadFrom(version int16, body []byte) error {
 func (m *VotersRecord) setDefaults() {
 }
 
-func (m *VotersRecord) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt16(dst, m.Version)
-	dst = appendArrayLen(dst, len(m.Voters), false, true)
+func (m *VotersRecord) writeBody(w *writer, v int16) {
+	w.int16(m.Version)
+	w.arrayLen(len(m.Voters), false, true)
 	for i := range m.Voters {
-		dst = m.Voters[i].appendBody(dst, v)
+		m.Voters[i].writeBody(w, v)
 	}
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *VotersRecord) readBody(r *reader, v int16) {
@@ -505,16 +525,16 @@ func (m *VotersRecordVoter) setDefaults() {
 	m.KRaftVersionFeature.setDefaults()
 }
 
-func (m *VotersRecordVoter) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt32(dst, m.VoterID)
-	dst = append(dst, m.VoterDirectoryID[:]...)
-	dst = appendArrayLen(dst, len(m.Endpoints), false, true)
+func (m *VotersRecordVoter) writeBody(w *writer, v int16) {
+	w.int32(m.VoterID)
+	w.uuid(m.VoterDirectoryID)
+	w.arrayLen(len(m.Endpoints), false, true)
 	for i := range m.Endpoints {
-		dst = m.Endpoints[i].appendBody(dst, v)
+		m.Endpoints[i].writeBody(w, v)
 	}
-	dst = m.KRaftVersionFeature.appendBody(dst, v)
+	m.KRaftVersionFeature.writeBody(w, v)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *VotersRecordVoter) readBody(r *reader, v int16) {
@@ -559,12 +579,12 @@ func (m *VotersRecordVoter) appendJSON(dst []byte, v int16) []byte {
 func (m *VotersRecordEndpoint) setDefaults() {
 }
 
-func (m *VotersRecordEndpoint) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.Name, true)
-	dst = appendString(dst, m.Host, true)
-	dst = appendUint16(dst, m.Port)
+func (m *VotersRecordEndpoint) writeBody(w *writer, v int16) {
+	w.string(m.Name, true)
+	w.string(m.Host, true)
+	w.uint16(m.Port)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *VotersRecordEndpoint) readBody(r *reader, v int16) {
@@ -593,11 +613,11 @@ func (m *VotersRecordEndpoint) appendJSON(dst []byte, v int16) []byte {
 func (m *KRaftVersionFeature) setDefaults() {
 }
 
-func (m *KRaftVersionFeature) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt16(dst, m.MinSupportedVersion)
-	dst = appendInt16(dst, m.MaxSupportedVersion)
+func (m *KRaftVersionFeature) writeBody(w *writer, v int16) {
+	w.int16(m.MinSupportedVersion)
+	w.int16(m.MaxSupportedVersion)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *KRaftVersionFeature) readBody(r *reader, v int16) {

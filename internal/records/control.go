@@ -39,7 +39,7 @@ func ParseControlKey(key []byte) (int16, error) {
 
 // EncodeControl returns key and value of a control record.
 func EncodeControl(m Message) (key, value []byte) {
-	return ControlKey(m.APIKey()), m.AppendTo(nil)
+	return ControlKey(m.APIKey()), mustAppend(nil, m)
 }
 
 // DecodeControl parses a control record of the metadata log or of a snapshot. It

@@ -8,15 +8,22 @@ import (
 )
 
 // EncodeCoordinatorKey returns m, a key of schema/coordinator_keys.txt, as it stands
-// in __consumer_offsets: the record type, then the body.
-func EncodeCoordinatorKey(m Message) []byte {
-	return m.AppendTo(appendInt16(nil, m.APIKey()))
-}
+// in __consumer_offsets: the record type, then the body. It is empty when a string of m is
+// longer than a record has room for, and such a record is not appended (package rsm).
+func EncodeCoordinatorKey(m Message) []byte { return versioned(m.APIKey(), m) }
 
 // EncodeCoordinatorValue returns m, a value of schema/coordinator_values.txt, as it
-// stands in __consumer_offsets: the version, then the body.
-func EncodeCoordinatorValue(m Message) []byte {
-	return m.AppendTo(appendInt16(nil, m.RecordVersion()))
+// stands in __consumer_offsets: the version, then the body. It is empty like a key.
+func EncodeCoordinatorValue(m Message) []byte { return versioned(m.RecordVersion(), m) }
+
+// versioned returns two bytes and a body, or nothing but not nil, which would be the value
+// of a tombstone.
+func versioned(v int16, m Message) []byte {
+	b, err := m.AppendTo(binary.BigEndian.AppendUint16(nil, uint16(v)))
+	if err != nil {
+		return []byte{}
+	}
+	return b
 }
 
 // DecodeCoordinatorKey parses the key of a record of __consumer_offsets. The error is

@@ -79,7 +79,11 @@ func (*LegacyOffsetCommitKey) SchemaName() string { return "LegacyOffsetCommitKe
 func (m *LegacyOffsetCommitKey) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *LegacyOffsetCommitKey) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *LegacyOffsetCommitKey) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *LegacyOffsetCommitKey) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -100,12 +104,11 @@ func (m *LegacyOffsetCommitKey) ReadFrom(version int16, body []byte) error {
 func (m *LegacyOffsetCommitKey) setDefaults() {
 }
 
-func (m *LegacyOffsetCommitKey) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.Group, false)
-	dst = appendString(dst, m.Topic, false)
-	dst = appendInt32(dst, m.Partition)
+func (m *LegacyOffsetCommitKey) writeBody(w *writer, v int16) {
+	w.string(m.Group, false)
+	w.string(m.Topic, false)
+	w.int32(m.Partition)
 	_ = v
-	return dst
 }
 
 func (m *LegacyOffsetCommitKey) readBody(r *reader, v int16) {
@@ -153,7 +156,11 @@ func (*OffsetCommitKey) SchemaName() string { return "OffsetCommitKey" }
 func (m *OffsetCommitKey) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *OffsetCommitKey) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *OffsetCommitKey) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *OffsetCommitKey) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -174,12 +181,11 @@ func (m *OffsetCommitKey) ReadFrom(version int16, body []byte) error {
 func (m *OffsetCommitKey) setDefaults() {
 }
 
-func (m *OffsetCommitKey) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.Group, false)
-	dst = appendString(dst, m.Topic, false)
-	dst = appendInt32(dst, m.Partition)
+func (m *OffsetCommitKey) writeBody(w *writer, v int16) {
+	w.string(m.Group, false)
+	w.string(m.Topic, false)
+	w.int32(m.Partition)
 	_ = v
-	return dst
 }
 
 func (m *OffsetCommitKey) readBody(r *reader, v int16) {
@@ -225,7 +231,11 @@ func (*GroupMetadataKey) SchemaName() string { return "GroupMetadataKey" }
 func (m *GroupMetadataKey) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *GroupMetadataKey) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *GroupMetadataKey) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *GroupMetadataKey) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -246,10 +256,9 @@ func (m *GroupMetadataKey) ReadFrom(version int16, body []byte) error {
 func (m *GroupMetadataKey) setDefaults() {
 }
 
-func (m *GroupMetadataKey) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.Group, false)
+func (m *GroupMetadataKey) writeBody(w *writer, v int16) {
+	w.string(m.Group, false)
 	_ = v
-	return dst
 }
 
 func (m *GroupMetadataKey) readBody(r *reader, v int16) {
@@ -289,7 +298,11 @@ func (*ConsumerGroupMetadataKey) SchemaName() string { return "ConsumerGroupMeta
 func (m *ConsumerGroupMetadataKey) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ConsumerGroupMetadataKey) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *ConsumerGroupMetadataKey) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *ConsumerGroupMetadataKey) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -310,10 +323,9 @@ func (m *ConsumerGroupMetadataKey) ReadFrom(version int16, body []byte) error {
 func (m *ConsumerGroupMetadataKey) setDefaults() {
 }
 
-func (m *ConsumerGroupMetadataKey) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.GroupID, false)
+func (m *ConsumerGroupMetadataKey) writeBody(w *writer, v int16) {
+	w.string(m.GroupID, false)
 	_ = v
-	return dst
 }
 
 func (m *ConsumerGroupMetadataKey) readBody(r *reader, v int16) {
@@ -355,8 +367,10 @@ func (*ConsumerGroupPartitionMetadataKey) SchemaName() string {
 func (m *ConsumerGroupPartitionMetadataKey) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ConsumerGroupPartitionMetadataKey) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *ConsumerGroupPartitionMetadataKey) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -380,10 +394,9 @@ func (m *ConsumerGroupPartitionMetadataKey) ReadFrom(version int16, body []byte)
 func (m *ConsumerGroupPartitionMetadataKey) setDefaults() {
 }
 
-func (m *ConsumerGroupPartitionMetadataKey) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.GroupID, false)
+func (m *ConsumerGroupPartitionMetadataKey) writeBody(w *writer, v int16) {
+	w.string(m.GroupID, false)
 	_ = v
-	return dst
 }
 
 func (m *ConsumerGroupPartitionMetadataKey) readBody(r *reader, v int16) {
@@ -424,8 +437,10 @@ func (*ConsumerGroupMemberMetadataKey) SchemaName() string { return "ConsumerGro
 func (m *ConsumerGroupMemberMetadataKey) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ConsumerGroupMemberMetadataKey) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *ConsumerGroupMemberMetadataKey) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -449,11 +464,10 @@ func (m *ConsumerGroupMemberMetadataKey) ReadFrom(version int16, body []byte) er
 func (m *ConsumerGroupMemberMetadataKey) setDefaults() {
 }
 
-func (m *ConsumerGroupMemberMetadataKey) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.GroupID, false)
-	dst = appendString(dst, m.MemberID, false)
+func (m *ConsumerGroupMemberMetadataKey) writeBody(w *writer, v int16) {
+	w.string(m.GroupID, false)
+	w.string(m.MemberID, false)
 	_ = v
-	return dst
 }
 
 func (m *ConsumerGroupMemberMetadataKey) readBody(r *reader, v int16) {
@@ -498,8 +512,10 @@ func (*ConsumerGroupTargetAssignmentMetadataKey) SchemaName() string {
 func (m *ConsumerGroupTargetAssignmentMetadataKey) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ConsumerGroupTargetAssignmentMetadataKey) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *ConsumerGroupTargetAssignmentMetadataKey) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -523,10 +539,9 @@ func (m *ConsumerGroupTargetAssignmentMetadataKey) ReadFrom(version int16, body 
 func (m *ConsumerGroupTargetAssignmentMetadataKey) setDefaults() {
 }
 
-func (m *ConsumerGroupTargetAssignmentMetadataKey) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.GroupID, false)
+func (m *ConsumerGroupTargetAssignmentMetadataKey) writeBody(w *writer, v int16) {
+	w.string(m.GroupID, false)
 	_ = v
-	return dst
 }
 
 func (m *ConsumerGroupTargetAssignmentMetadataKey) readBody(r *reader, v int16) {
@@ -569,8 +584,10 @@ func (*ConsumerGroupTargetAssignmentMemberKey) SchemaName() string {
 func (m *ConsumerGroupTargetAssignmentMemberKey) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ConsumerGroupTargetAssignmentMemberKey) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *ConsumerGroupTargetAssignmentMemberKey) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -594,11 +611,10 @@ func (m *ConsumerGroupTargetAssignmentMemberKey) ReadFrom(version int16, body []
 func (m *ConsumerGroupTargetAssignmentMemberKey) setDefaults() {
 }
 
-func (m *ConsumerGroupTargetAssignmentMemberKey) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.GroupID, false)
-	dst = appendString(dst, m.MemberID, false)
+func (m *ConsumerGroupTargetAssignmentMemberKey) writeBody(w *writer, v int16) {
+	w.string(m.GroupID, false)
+	w.string(m.MemberID, false)
 	_ = v
-	return dst
 }
 
 func (m *ConsumerGroupTargetAssignmentMemberKey) readBody(r *reader, v int16) {
@@ -644,8 +660,10 @@ func (*ConsumerGroupCurrentMemberAssignmentKey) SchemaName() string {
 func (m *ConsumerGroupCurrentMemberAssignmentKey) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ConsumerGroupCurrentMemberAssignmentKey) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *ConsumerGroupCurrentMemberAssignmentKey) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -669,11 +687,10 @@ func (m *ConsumerGroupCurrentMemberAssignmentKey) ReadFrom(version int16, body [
 func (m *ConsumerGroupCurrentMemberAssignmentKey) setDefaults() {
 }
 
-func (m *ConsumerGroupCurrentMemberAssignmentKey) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.GroupID, false)
-	dst = appendString(dst, m.MemberID, false)
+func (m *ConsumerGroupCurrentMemberAssignmentKey) writeBody(w *writer, v int16) {
+	w.string(m.GroupID, false)
+	w.string(m.MemberID, false)
 	_ = v
-	return dst
 }
 
 func (m *ConsumerGroupCurrentMemberAssignmentKey) readBody(r *reader, v int16) {
@@ -717,8 +734,10 @@ func (*ShareGroupMemberMetadataKey) SchemaName() string { return "ShareGroupMemb
 func (m *ShareGroupMemberMetadataKey) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ShareGroupMemberMetadataKey) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *ShareGroupMemberMetadataKey) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -742,11 +761,10 @@ func (m *ShareGroupMemberMetadataKey) ReadFrom(version int16, body []byte) error
 func (m *ShareGroupMemberMetadataKey) setDefaults() {
 }
 
-func (m *ShareGroupMemberMetadataKey) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.GroupID, false)
-	dst = appendString(dst, m.MemberID, false)
+func (m *ShareGroupMemberMetadataKey) writeBody(w *writer, v int16) {
+	w.string(m.GroupID, false)
+	w.string(m.MemberID, false)
 	_ = v
-	return dst
 }
 
 func (m *ShareGroupMemberMetadataKey) readBody(r *reader, v int16) {
@@ -789,7 +807,11 @@ func (*ShareGroupMetadataKey) SchemaName() string { return "ShareGroupMetadataKe
 func (m *ShareGroupMetadataKey) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ShareGroupMetadataKey) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *ShareGroupMetadataKey) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *ShareGroupMetadataKey) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -810,10 +832,9 @@ func (m *ShareGroupMetadataKey) ReadFrom(version int16, body []byte) error {
 func (m *ShareGroupMetadataKey) setDefaults() {
 }
 
-func (m *ShareGroupMetadataKey) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.GroupID, false)
+func (m *ShareGroupMetadataKey) writeBody(w *writer, v int16) {
+	w.string(m.GroupID, false)
 	_ = v
-	return dst
 }
 
 func (m *ShareGroupMetadataKey) readBody(r *reader, v int16) {
@@ -855,8 +876,10 @@ func (*ShareGroupTargetAssignmentMetadataKey) SchemaName() string {
 func (m *ShareGroupTargetAssignmentMetadataKey) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ShareGroupTargetAssignmentMetadataKey) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *ShareGroupTargetAssignmentMetadataKey) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -880,10 +903,9 @@ func (m *ShareGroupTargetAssignmentMetadataKey) ReadFrom(version int16, body []b
 func (m *ShareGroupTargetAssignmentMetadataKey) setDefaults() {
 }
 
-func (m *ShareGroupTargetAssignmentMetadataKey) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.GroupID, false)
+func (m *ShareGroupTargetAssignmentMetadataKey) writeBody(w *writer, v int16) {
+	w.string(m.GroupID, false)
 	_ = v
-	return dst
 }
 
 func (m *ShareGroupTargetAssignmentMetadataKey) readBody(r *reader, v int16) {
@@ -926,8 +948,10 @@ func (*ShareGroupTargetAssignmentMemberKey) SchemaName() string {
 func (m *ShareGroupTargetAssignmentMemberKey) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ShareGroupTargetAssignmentMemberKey) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *ShareGroupTargetAssignmentMemberKey) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -951,11 +975,10 @@ func (m *ShareGroupTargetAssignmentMemberKey) ReadFrom(version int16, body []byt
 func (m *ShareGroupTargetAssignmentMemberKey) setDefaults() {
 }
 
-func (m *ShareGroupTargetAssignmentMemberKey) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.GroupID, false)
-	dst = appendString(dst, m.MemberID, false)
+func (m *ShareGroupTargetAssignmentMemberKey) writeBody(w *writer, v int16) {
+	w.string(m.GroupID, false)
+	w.string(m.MemberID, false)
 	_ = v
-	return dst
 }
 
 func (m *ShareGroupTargetAssignmentMemberKey) readBody(r *reader, v int16) {
@@ -1001,8 +1024,10 @@ func (*ShareGroupCurrentMemberAssignmentKey) SchemaName() string {
 func (m *ShareGroupCurrentMemberAssignmentKey) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ShareGroupCurrentMemberAssignmentKey) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *ShareGroupCurrentMemberAssignmentKey) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -1026,11 +1051,10 @@ func (m *ShareGroupCurrentMemberAssignmentKey) ReadFrom(version int16, body []by
 func (m *ShareGroupCurrentMemberAssignmentKey) setDefaults() {
 }
 
-func (m *ShareGroupCurrentMemberAssignmentKey) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.GroupID, false)
-	dst = appendString(dst, m.MemberID, false)
+func (m *ShareGroupCurrentMemberAssignmentKey) writeBody(w *writer, v int16) {
+	w.string(m.GroupID, false)
+	w.string(m.MemberID, false)
 	_ = v
-	return dst
 }
 
 func (m *ShareGroupCurrentMemberAssignmentKey) readBody(r *reader, v int16) {
@@ -1075,8 +1099,10 @@ func (*ShareGroupStatePartitionMetadataKey) SchemaName() string {
 func (m *ShareGroupStatePartitionMetadataKey) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ShareGroupStatePartitionMetadataKey) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *ShareGroupStatePartitionMetadataKey) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -1100,10 +1126,9 @@ func (m *ShareGroupStatePartitionMetadataKey) ReadFrom(version int16, body []byt
 func (m *ShareGroupStatePartitionMetadataKey) setDefaults() {
 }
 
-func (m *ShareGroupStatePartitionMetadataKey) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.GroupID, false)
+func (m *ShareGroupStatePartitionMetadataKey) writeBody(w *writer, v int16) {
+	w.string(m.GroupID, false)
 	_ = v
-	return dst
 }
 
 func (m *ShareGroupStatePartitionMetadataKey) readBody(r *reader, v int16) {
@@ -1146,8 +1171,10 @@ func (*ConsumerGroupRegularExpressionKey) SchemaName() string {
 func (m *ConsumerGroupRegularExpressionKey) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ConsumerGroupRegularExpressionKey) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *ConsumerGroupRegularExpressionKey) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -1171,11 +1198,10 @@ func (m *ConsumerGroupRegularExpressionKey) ReadFrom(version int16, body []byte)
 func (m *ConsumerGroupRegularExpressionKey) setDefaults() {
 }
 
-func (m *ConsumerGroupRegularExpressionKey) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.GroupID, false)
-	dst = appendString(dst, m.RegularExpression, false)
+func (m *ConsumerGroupRegularExpressionKey) writeBody(w *writer, v int16) {
+	w.string(m.GroupID, false)
+	w.string(m.RegularExpression, false)
 	_ = v
-	return dst
 }
 
 func (m *ConsumerGroupRegularExpressionKey) readBody(r *reader, v int16) {
@@ -1218,7 +1244,11 @@ func (*StreamsGroupMetadataKey) SchemaName() string { return "StreamsGroupMetada
 func (m *StreamsGroupMetadataKey) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *StreamsGroupMetadataKey) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *StreamsGroupMetadataKey) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *StreamsGroupMetadataKey) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -1239,10 +1269,9 @@ func (m *StreamsGroupMetadataKey) ReadFrom(version int16, body []byte) error {
 func (m *StreamsGroupMetadataKey) setDefaults() {
 }
 
-func (m *StreamsGroupMetadataKey) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.GroupID, false)
+func (m *StreamsGroupMetadataKey) writeBody(w *writer, v int16) {
+	w.string(m.GroupID, false)
 	_ = v
-	return dst
 }
 
 func (m *StreamsGroupMetadataKey) readBody(r *reader, v int16) {
@@ -1283,8 +1312,10 @@ func (*StreamsGroupMemberMetadataKey) SchemaName() string { return "StreamsGroup
 func (m *StreamsGroupMemberMetadataKey) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *StreamsGroupMemberMetadataKey) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *StreamsGroupMemberMetadataKey) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -1308,11 +1339,10 @@ func (m *StreamsGroupMemberMetadataKey) ReadFrom(version int16, body []byte) err
 func (m *StreamsGroupMemberMetadataKey) setDefaults() {
 }
 
-func (m *StreamsGroupMemberMetadataKey) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.GroupID, false)
-	dst = appendString(dst, m.MemberID, false)
+func (m *StreamsGroupMemberMetadataKey) writeBody(w *writer, v int16) {
+	w.string(m.GroupID, false)
+	w.string(m.MemberID, false)
 	_ = v
-	return dst
 }
 
 func (m *StreamsGroupMemberMetadataKey) readBody(r *reader, v int16) {
@@ -1357,8 +1387,10 @@ func (*StreamsGroupTargetAssignmentMetadataKey) SchemaName() string {
 func (m *StreamsGroupTargetAssignmentMetadataKey) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *StreamsGroupTargetAssignmentMetadataKey) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *StreamsGroupTargetAssignmentMetadataKey) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -1382,10 +1414,9 @@ func (m *StreamsGroupTargetAssignmentMetadataKey) ReadFrom(version int16, body [
 func (m *StreamsGroupTargetAssignmentMetadataKey) setDefaults() {
 }
 
-func (m *StreamsGroupTargetAssignmentMetadataKey) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.GroupID, false)
+func (m *StreamsGroupTargetAssignmentMetadataKey) writeBody(w *writer, v int16) {
+	w.string(m.GroupID, false)
 	_ = v
-	return dst
 }
 
 func (m *StreamsGroupTargetAssignmentMetadataKey) readBody(r *reader, v int16) {
@@ -1428,8 +1459,10 @@ func (*StreamsGroupTargetAssignmentMemberKey) SchemaName() string {
 func (m *StreamsGroupTargetAssignmentMemberKey) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *StreamsGroupTargetAssignmentMemberKey) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *StreamsGroupTargetAssignmentMemberKey) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -1453,11 +1486,10 @@ func (m *StreamsGroupTargetAssignmentMemberKey) ReadFrom(version int16, body []b
 func (m *StreamsGroupTargetAssignmentMemberKey) setDefaults() {
 }
 
-func (m *StreamsGroupTargetAssignmentMemberKey) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.GroupID, false)
-	dst = appendString(dst, m.MemberID, false)
+func (m *StreamsGroupTargetAssignmentMemberKey) writeBody(w *writer, v int16) {
+	w.string(m.GroupID, false)
+	w.string(m.MemberID, false)
 	_ = v
-	return dst
 }
 
 func (m *StreamsGroupTargetAssignmentMemberKey) readBody(r *reader, v int16) {
@@ -1503,8 +1535,10 @@ func (*StreamsGroupCurrentMemberAssignmentKey) SchemaName() string {
 func (m *StreamsGroupCurrentMemberAssignmentKey) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *StreamsGroupCurrentMemberAssignmentKey) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *StreamsGroupCurrentMemberAssignmentKey) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -1528,11 +1562,10 @@ func (m *StreamsGroupCurrentMemberAssignmentKey) ReadFrom(version int16, body []
 func (m *StreamsGroupCurrentMemberAssignmentKey) setDefaults() {
 }
 
-func (m *StreamsGroupCurrentMemberAssignmentKey) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.GroupID, false)
-	dst = appendString(dst, m.MemberID, false)
+func (m *StreamsGroupCurrentMemberAssignmentKey) writeBody(w *writer, v int16) {
+	w.string(m.GroupID, false)
+	w.string(m.MemberID, false)
 	_ = v
-	return dst
 }
 
 func (m *StreamsGroupCurrentMemberAssignmentKey) readBody(r *reader, v int16) {
@@ -1575,7 +1608,11 @@ func (*StreamsGroupTopologyKey) SchemaName() string { return "StreamsGroupTopolo
 func (m *StreamsGroupTopologyKey) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *StreamsGroupTopologyKey) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *StreamsGroupTopologyKey) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *StreamsGroupTopologyKey) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -1596,10 +1633,9 @@ func (m *StreamsGroupTopologyKey) ReadFrom(version int16, body []byte) error {
 func (m *StreamsGroupTopologyKey) setDefaults() {
 }
 
-func (m *StreamsGroupTopologyKey) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.GroupID, false)
+func (m *StreamsGroupTopologyKey) writeBody(w *writer, v int16) {
+	w.string(m.GroupID, false)
 	_ = v
-	return dst
 }
 
 func (m *StreamsGroupTopologyKey) readBody(r *reader, v int16) {

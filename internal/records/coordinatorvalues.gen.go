@@ -81,7 +81,11 @@ func (*LegacyOffsetCommitValue) SchemaName() string { return "LegacyOffsetCommit
 func (m *LegacyOffsetCommitValue) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *LegacyOffsetCommitValue) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *LegacyOffsetCommitValue) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *LegacyOffsetCommitValue) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -102,12 +106,11 @@ func (m *LegacyOffsetCommitValue) ReadFrom(version int16, body []byte) error {
 func (m *LegacyOffsetCommitValue) setDefaults() {
 }
 
-func (m *LegacyOffsetCommitValue) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt64(dst, m.Offset)
-	dst = appendString(dst, m.Metadata, false)
-	dst = appendInt64(dst, m.CommitTimestamp)
+func (m *LegacyOffsetCommitValue) writeBody(w *writer, v int16) {
+	w.int64(m.Offset)
+	w.string(m.Metadata, false)
+	w.int64(m.CommitTimestamp)
 	_ = v
-	return dst
 }
 
 func (m *LegacyOffsetCommitValue) readBody(r *reader, v int16) {
@@ -158,7 +161,11 @@ func (*OffsetCommitValue) SchemaName() string { return "OffsetCommitValue" }
 func (m *OffsetCommitValue) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *OffsetCommitValue) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *OffsetCommitValue) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *OffsetCommitValue) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -181,30 +188,30 @@ func (m *OffsetCommitValue) setDefaults() {
 	m.ExpireTimestamp = -1
 }
 
-func (m *OffsetCommitValue) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt64(dst, m.Offset)
+func (m *OffsetCommitValue) writeBody(w *writer, v int16) {
+	w.int64(m.Offset)
 	if v >= 3 {
-		dst = appendInt32(dst, m.LeaderEpoch)
+		w.int32(m.LeaderEpoch)
 	}
-	dst = appendString(dst, m.Metadata, v >= 4)
-	dst = appendInt64(dst, m.CommitTimestamp)
+	w.string(m.Metadata, v >= 4)
+	w.int64(m.CommitTimestamp)
 	if v >= 1 && v <= 1 {
-		dst = appendInt64(dst, m.ExpireTimestamp)
+		w.int64(m.ExpireTimestamp)
 	}
 	if v < 4 {
-		return dst
+		return
 	}
-	t := tagWriter{unknown: m.UnknownTags}
+	t := tagWriter{w: w, unknown: m.UnknownTags}
 	if v >= 4 && !m.TopicID.IsZero() {
 		t.known++
 	}
-	dst = t.begin(dst)
+	t.begin()
 	if v >= 4 && !m.TopicID.IsZero() {
-		dst = t.open(dst, 0)
-		dst = append(dst, m.TopicID[:]...)
-		dst = t.close(dst)
+		t.open(0)
+		w.uuid(m.TopicID)
+		t.close()
 	}
-	return t.end(dst)
+	t.end()
 }
 
 func (m *OffsetCommitValue) readBody(r *reader, v int16) {
@@ -299,7 +306,11 @@ func (*GroupMetadataValue) SchemaName() string { return "GroupMetadataValue" }
 func (m *GroupMetadataValue) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *GroupMetadataValue) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *GroupMetadataValue) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *GroupMetadataValue) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -321,23 +332,23 @@ func (m *GroupMetadataValue) setDefaults() {
 	m.CurrentStateTimestamp = -1
 }
 
-func (m *GroupMetadataValue) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.ProtocolType, v >= 4)
-	dst = appendInt32(dst, m.Generation)
-	dst = appendNullableString(dst, m.Protocol, v >= 4)
-	dst = appendNullableString(dst, m.Leader, v >= 4)
+func (m *GroupMetadataValue) writeBody(w *writer, v int16) {
+	w.string(m.ProtocolType, v >= 4)
+	w.int32(m.Generation)
+	w.nullableString(m.Protocol, v >= 4)
+	w.nullableString(m.Leader, v >= 4)
 	if v >= 2 {
-		dst = appendInt64(dst, m.CurrentStateTimestamp)
+		w.int64(m.CurrentStateTimestamp)
 	}
-	dst = appendArrayLen(dst, len(m.Members), false, v >= 4)
+	w.arrayLen(len(m.Members), false, v >= 4)
 	for i := range m.Members {
-		dst = m.Members[i].appendBody(dst, v)
+		m.Members[i].writeBody(w, v)
 	}
 	if v < 4 {
-		return dst
+		return
 	}
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *GroupMetadataValue) readBody(r *reader, v int16) {
@@ -396,24 +407,24 @@ func (m *GroupMetadataMember) setDefaults() {
 	m.RebalanceTimeout = -1
 }
 
-func (m *GroupMetadataMember) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.MemberID, v >= 4)
+func (m *GroupMetadataMember) writeBody(w *writer, v int16) {
+	w.string(m.MemberID, v >= 4)
 	if v >= 3 {
-		dst = appendNullableString(dst, m.GroupInstanceID, v >= 4)
+		w.nullableString(m.GroupInstanceID, v >= 4)
 	}
-	dst = appendString(dst, m.ClientID, v >= 4)
-	dst = appendString(dst, m.ClientHost, v >= 4)
+	w.string(m.ClientID, v >= 4)
+	w.string(m.ClientHost, v >= 4)
 	if v >= 1 {
-		dst = appendInt32(dst, m.RebalanceTimeout)
+		w.int32(m.RebalanceTimeout)
 	}
-	dst = appendInt32(dst, m.SessionTimeout)
-	dst = appendBytes(dst, m.Subscription, false, v >= 4)
-	dst = appendBytes(dst, m.Assignment, false, v >= 4)
+	w.int32(m.SessionTimeout)
+	w.bytes(m.Subscription, false, v >= 4)
+	w.bytes(m.Assignment, false, v >= 4)
 	if v < 4 {
-		return dst
+		return
 	}
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *GroupMetadataMember) readBody(r *reader, v int16) {
@@ -490,7 +501,11 @@ func (*ConsumerGroupMetadataValue) SchemaName() string { return "ConsumerGroupMe
 func (m *ConsumerGroupMetadataValue) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ConsumerGroupMetadataValue) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *ConsumerGroupMetadataValue) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *ConsumerGroupMetadataValue) AppendJSON(dst []byte) []byte {
@@ -513,19 +528,19 @@ func (m *ConsumerGroupMetadataValue) ReadFrom(version int16, body []byte) error 
 func (m *ConsumerGroupMetadataValue) setDefaults() {
 }
 
-func (m *ConsumerGroupMetadataValue) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt32(dst, m.Epoch)
-	t := tagWriter{unknown: m.UnknownTags}
+func (m *ConsumerGroupMetadataValue) writeBody(w *writer, v int16) {
+	w.int32(m.Epoch)
+	t := tagWriter{w: w, unknown: m.UnknownTags}
 	if m.MetadataHash != 0 {
 		t.known++
 	}
-	dst = t.begin(dst)
+	t.begin()
 	if m.MetadataHash != 0 {
-		dst = t.open(dst, 0)
-		dst = appendInt64(dst, m.MetadataHash)
-		dst = t.close(dst)
+		t.open(0)
+		w.int64(m.MetadataHash)
+		t.close()
 	}
-	return t.end(dst)
+	t.end()
 }
 
 func (m *ConsumerGroupMetadataValue) readBody(r *reader, v int16) {
@@ -597,8 +612,10 @@ func (*ConsumerGroupPartitionMetadataValue) SchemaName() string {
 func (m *ConsumerGroupPartitionMetadataValue) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ConsumerGroupPartitionMetadataValue) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *ConsumerGroupPartitionMetadataValue) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -622,13 +639,13 @@ func (m *ConsumerGroupPartitionMetadataValue) ReadFrom(version int16, body []byt
 func (m *ConsumerGroupPartitionMetadataValue) setDefaults() {
 }
 
-func (m *ConsumerGroupPartitionMetadataValue) appendBody(dst []byte, v int16) []byte {
-	dst = appendArrayLen(dst, len(m.Topics), false, true)
+func (m *ConsumerGroupPartitionMetadataValue) writeBody(w *writer, v int16) {
+	w.arrayLen(len(m.Topics), false, true)
 	for i := range m.Topics {
-		dst = m.Topics[i].appendBody(dst, v)
+		m.Topics[i].writeBody(w, v)
 	}
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *ConsumerGroupPartitionMetadataValue) readBody(r *reader, v int16) {
@@ -664,16 +681,16 @@ func (m *ConsumerGroupPartitionMetadataValue) appendJSON(dst []byte, v int16) []
 func (m *ConsumerGroupTopicMetadata) setDefaults() {
 }
 
-func (m *ConsumerGroupTopicMetadata) appendBody(dst []byte, v int16) []byte {
-	dst = append(dst, m.TopicID[:]...)
-	dst = appendString(dst, m.TopicName, true)
-	dst = appendInt32(dst, m.NumPartitions)
-	dst = appendArrayLen(dst, len(m.PartitionMetadata), false, true)
+func (m *ConsumerGroupTopicMetadata) writeBody(w *writer, v int16) {
+	w.uuid(m.TopicID)
+	w.string(m.TopicName, true)
+	w.int32(m.NumPartitions)
+	w.arrayLen(len(m.PartitionMetadata), false, true)
 	for i := range m.PartitionMetadata {
-		dst = m.PartitionMetadata[i].appendBody(dst, v)
+		m.PartitionMetadata[i].writeBody(w, v)
 	}
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *ConsumerGroupTopicMetadata) readBody(r *reader, v int16) {
@@ -718,14 +735,14 @@ func (m *ConsumerGroupTopicMetadata) appendJSON(dst []byte, v int16) []byte {
 func (m *ConsumerGroupPartitionRacks) setDefaults() {
 }
 
-func (m *ConsumerGroupPartitionRacks) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt32(dst, m.Partition)
-	dst = appendArrayLen(dst, len(m.Racks), false, true)
+func (m *ConsumerGroupPartitionRacks) writeBody(w *writer, v int16) {
+	w.int32(m.Partition)
+	w.arrayLen(len(m.Racks), false, true)
 	for i := range m.Racks {
-		dst = appendString(dst, m.Racks[i], true)
+		w.string(m.Racks[i], true)
 	}
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *ConsumerGroupPartitionRacks) readBody(r *reader, v int16) {
@@ -803,8 +820,10 @@ func (*ConsumerGroupMemberMetadataValue) SchemaName() string {
 func (m *ConsumerGroupMemberMetadataValue) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ConsumerGroupMemberMetadataValue) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *ConsumerGroupMemberMetadataValue) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -831,32 +850,32 @@ func (m *ConsumerGroupMemberMetadataValue) setDefaults() {
 	m.ClassicMemberMetadata.setDefaults()
 }
 
-func (m *ConsumerGroupMemberMetadataValue) appendBody(dst []byte, v int16) []byte {
-	dst = appendNullableString(dst, m.InstanceID, true)
-	dst = appendNullableString(dst, m.RackID, true)
-	dst = appendString(dst, m.ClientID, true)
-	dst = appendString(dst, m.ClientHost, true)
-	dst = appendArrayLen(dst, len(m.SubscribedTopicNames), false, true)
+func (m *ConsumerGroupMemberMetadataValue) writeBody(w *writer, v int16) {
+	w.nullableString(m.InstanceID, true)
+	w.nullableString(m.RackID, true)
+	w.string(m.ClientID, true)
+	w.string(m.ClientHost, true)
+	w.arrayLen(len(m.SubscribedTopicNames), false, true)
 	for i := range m.SubscribedTopicNames {
-		dst = appendString(dst, m.SubscribedTopicNames[i], true)
+		w.string(m.SubscribedTopicNames[i], true)
 	}
-	dst = appendNullableString(dst, m.SubscribedTopicRegex, true)
-	dst = appendInt32(dst, m.RebalanceTimeoutMs)
-	dst = appendNullableString(dst, m.ServerAssignor, true)
-	t := tagWriter{unknown: m.UnknownTags}
+	w.nullableString(m.SubscribedTopicRegex, true)
+	w.int32(m.RebalanceTimeoutMs)
+	w.nullableString(m.ServerAssignor, true)
+	t := tagWriter{w: w, unknown: m.UnknownTags}
 	if m.ClassicMemberMetadata == nil || !m.ClassicMemberMetadata.isDefault() {
 		t.known++
 	}
-	dst = t.begin(dst)
+	t.begin()
 	if m.ClassicMemberMetadata == nil || !m.ClassicMemberMetadata.isDefault() {
-		dst = t.open(dst, 0)
-		dst = appendBool(dst, m.ClassicMemberMetadata != nil)
+		t.open(0)
+		w.bool(m.ClassicMemberMetadata != nil)
 		if m.ClassicMemberMetadata != nil {
-			dst = m.ClassicMemberMetadata.appendBody(dst, v)
+			m.ClassicMemberMetadata.writeBody(w, v)
 		}
-		dst = t.close(dst)
+		t.close()
 	}
-	return t.end(dst)
+	t.end()
 }
 
 func (m *ConsumerGroupMemberMetadataValue) readBody(r *reader, v int16) {
@@ -935,14 +954,14 @@ func (m *ConsumerGroupClassicMember) isDefault() bool {
 func (m *ConsumerGroupClassicMember) setDefaults() {
 }
 
-func (m *ConsumerGroupClassicMember) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt32(dst, m.SessionTimeoutMs)
-	dst = appendArrayLen(dst, len(m.SupportedProtocols), false, true)
+func (m *ConsumerGroupClassicMember) writeBody(w *writer, v int16) {
+	w.int32(m.SessionTimeoutMs)
+	w.arrayLen(len(m.SupportedProtocols), false, true)
 	for i := range m.SupportedProtocols {
-		dst = m.SupportedProtocols[i].appendBody(dst, v)
+		m.SupportedProtocols[i].writeBody(w, v)
 	}
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *ConsumerGroupClassicMember) readBody(r *reader, v int16) {
@@ -981,11 +1000,11 @@ func (m *ConsumerGroupClassicMember) appendJSON(dst []byte, v int16) []byte {
 func (m *ConsumerGroupClassicProtocol) setDefaults() {
 }
 
-func (m *ConsumerGroupClassicProtocol) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.Name, true)
-	dst = appendBytes(dst, m.Metadata, false, true)
+func (m *ConsumerGroupClassicProtocol) writeBody(w *writer, v int16) {
+	w.string(m.Name, true)
+	w.bytes(m.Metadata, false, true)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *ConsumerGroupClassicProtocol) readBody(r *reader, v int16) {
@@ -1035,8 +1054,10 @@ func (*ConsumerGroupTargetAssignmentMetadataValue) SchemaName() string {
 func (m *ConsumerGroupTargetAssignmentMetadataValue) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ConsumerGroupTargetAssignmentMetadataValue) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *ConsumerGroupTargetAssignmentMetadataValue) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -1060,19 +1081,19 @@ func (m *ConsumerGroupTargetAssignmentMetadataValue) ReadFrom(version int16, bod
 func (m *ConsumerGroupTargetAssignmentMetadataValue) setDefaults() {
 }
 
-func (m *ConsumerGroupTargetAssignmentMetadataValue) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt32(dst, m.AssignmentEpoch)
-	t := tagWriter{unknown: m.UnknownTags}
+func (m *ConsumerGroupTargetAssignmentMetadataValue) writeBody(w *writer, v int16) {
+	w.int32(m.AssignmentEpoch)
+	t := tagWriter{w: w, unknown: m.UnknownTags}
 	if m.AssignmentTimestamp != 0 {
 		t.known++
 	}
-	dst = t.begin(dst)
+	t.begin()
 	if m.AssignmentTimestamp != 0 {
-		dst = t.open(dst, 0)
-		dst = appendInt64(dst, m.AssignmentTimestamp)
-		dst = t.close(dst)
+		t.open(0)
+		w.int64(m.AssignmentTimestamp)
+		t.close()
 	}
-	return t.end(dst)
+	t.end()
 }
 
 func (m *ConsumerGroupTargetAssignmentMetadataValue) readBody(r *reader, v int16) {
@@ -1135,8 +1156,10 @@ func (*ConsumerGroupTargetAssignmentMemberValue) SchemaName() string {
 func (m *ConsumerGroupTargetAssignmentMemberValue) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ConsumerGroupTargetAssignmentMemberValue) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *ConsumerGroupTargetAssignmentMemberValue) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -1160,13 +1183,13 @@ func (m *ConsumerGroupTargetAssignmentMemberValue) ReadFrom(version int16, body 
 func (m *ConsumerGroupTargetAssignmentMemberValue) setDefaults() {
 }
 
-func (m *ConsumerGroupTargetAssignmentMemberValue) appendBody(dst []byte, v int16) []byte {
-	dst = appendArrayLen(dst, len(m.TopicPartitions), false, true)
+func (m *ConsumerGroupTargetAssignmentMemberValue) writeBody(w *writer, v int16) {
+	w.arrayLen(len(m.TopicPartitions), false, true)
 	for i := range m.TopicPartitions {
-		dst = m.TopicPartitions[i].appendBody(dst, v)
+		m.TopicPartitions[i].writeBody(w, v)
 	}
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *ConsumerGroupTargetAssignmentMemberValue) readBody(r *reader, v int16) {
@@ -1202,14 +1225,14 @@ func (m *ConsumerGroupTargetAssignmentMemberValue) appendJSON(dst []byte, v int1
 func (m *ConsumerGroupTargetPartitions) setDefaults() {
 }
 
-func (m *ConsumerGroupTargetPartitions) appendBody(dst []byte, v int16) []byte {
-	dst = append(dst, m.TopicID[:]...)
-	dst = appendArrayLen(dst, len(m.Partitions), false, true)
+func (m *ConsumerGroupTargetPartitions) writeBody(w *writer, v int16) {
+	w.uuid(m.TopicID)
+	w.arrayLen(len(m.Partitions), false, true)
 	for i := range m.Partitions {
-		dst = appendInt32(dst, m.Partitions[i])
+		w.int32(m.Partitions[i])
 	}
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *ConsumerGroupTargetPartitions) readBody(r *reader, v int16) {
@@ -1277,8 +1300,10 @@ func (*ConsumerGroupCurrentMemberAssignmentValue) SchemaName() string {
 func (m *ConsumerGroupCurrentMemberAssignmentValue) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ConsumerGroupCurrentMemberAssignmentValue) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *ConsumerGroupCurrentMemberAssignmentValue) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -1302,20 +1327,20 @@ func (m *ConsumerGroupCurrentMemberAssignmentValue) ReadFrom(version int16, body
 func (m *ConsumerGroupCurrentMemberAssignmentValue) setDefaults() {
 }
 
-func (m *ConsumerGroupCurrentMemberAssignmentValue) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt32(dst, m.MemberEpoch)
-	dst = appendInt32(dst, m.PreviousMemberEpoch)
-	dst = appendInt8(dst, m.State)
-	dst = appendArrayLen(dst, len(m.AssignedPartitions), false, true)
+func (m *ConsumerGroupCurrentMemberAssignmentValue) writeBody(w *writer, v int16) {
+	w.int32(m.MemberEpoch)
+	w.int32(m.PreviousMemberEpoch)
+	w.int8(m.State)
+	w.arrayLen(len(m.AssignedPartitions), false, true)
 	for i := range m.AssignedPartitions {
-		dst = m.AssignedPartitions[i].appendBody(dst, v)
+		m.AssignedPartitions[i].writeBody(w, v)
 	}
-	dst = appendArrayLen(dst, len(m.PartitionsPendingRevocation), false, true)
+	w.arrayLen(len(m.PartitionsPendingRevocation), false, true)
 	for i := range m.PartitionsPendingRevocation {
-		dst = m.PartitionsPendingRevocation[i].appendBody(dst, v)
+		m.PartitionsPendingRevocation[i].writeBody(w, v)
 	}
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *ConsumerGroupCurrentMemberAssignmentValue) readBody(r *reader, v int16) {
@@ -1376,26 +1401,26 @@ func (m *ConsumerGroupCurrentMemberAssignmentValue) appendJSON(dst []byte, v int
 func (m *ConsumerGroupCurrentPartitions) setDefaults() {
 }
 
-func (m *ConsumerGroupCurrentPartitions) appendBody(dst []byte, v int16) []byte {
-	dst = append(dst, m.TopicID[:]...)
-	dst = appendArrayLen(dst, len(m.Partitions), false, true)
+func (m *ConsumerGroupCurrentPartitions) writeBody(w *writer, v int16) {
+	w.uuid(m.TopicID)
+	w.arrayLen(len(m.Partitions), false, true)
 	for i := range m.Partitions {
-		dst = appendInt32(dst, m.Partitions[i])
+		w.int32(m.Partitions[i])
 	}
-	t := tagWriter{unknown: m.UnknownTags}
+	t := tagWriter{w: w, unknown: m.UnknownTags}
 	if m.AssignmentEpochs != nil {
 		t.known++
 	}
-	dst = t.begin(dst)
+	t.begin()
 	if m.AssignmentEpochs != nil {
-		dst = t.open(dst, 0)
-		dst = appendArrayLen(dst, len(m.AssignmentEpochs), m.AssignmentEpochs == nil, true)
+		t.open(0)
+		w.arrayLen(len(m.AssignmentEpochs), m.AssignmentEpochs == nil, true)
 		for i := range m.AssignmentEpochs {
-			dst = appendInt32(dst, m.AssignmentEpochs[i])
+			w.int32(m.AssignmentEpochs[i])
 		}
-		dst = t.close(dst)
+		t.close()
 	}
-	return t.end(dst)
+	t.end()
 }
 
 func (m *ConsumerGroupCurrentPartitions) readBody(r *reader, v int16) {
@@ -1474,8 +1499,10 @@ func (*ConsumerGroupRegularExpressionValue) SchemaName() string {
 func (m *ConsumerGroupRegularExpressionValue) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ConsumerGroupRegularExpressionValue) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *ConsumerGroupRegularExpressionValue) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -1499,15 +1526,15 @@ func (m *ConsumerGroupRegularExpressionValue) ReadFrom(version int16, body []byt
 func (m *ConsumerGroupRegularExpressionValue) setDefaults() {
 }
 
-func (m *ConsumerGroupRegularExpressionValue) appendBody(dst []byte, v int16) []byte {
-	dst = appendArrayLen(dst, len(m.Topics), false, true)
+func (m *ConsumerGroupRegularExpressionValue) writeBody(w *writer, v int16) {
+	w.arrayLen(len(m.Topics), false, true)
 	for i := range m.Topics {
-		dst = appendString(dst, m.Topics[i], true)
+		w.string(m.Topics[i], true)
 	}
-	dst = appendInt64(dst, m.MetadataVersion)
-	dst = appendInt64(dst, m.Timestamp)
+	w.int64(m.MetadataVersion)
+	w.int64(m.Timestamp)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *ConsumerGroupRegularExpressionValue) readBody(r *reader, v int16) {
@@ -1567,8 +1594,10 @@ func (*ShareGroupMemberMetadataValue) SchemaName() string { return "ShareGroupMe
 func (m *ShareGroupMemberMetadataValue) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ShareGroupMemberMetadataValue) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *ShareGroupMemberMetadataValue) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -1592,16 +1621,16 @@ func (m *ShareGroupMemberMetadataValue) ReadFrom(version int16, body []byte) err
 func (m *ShareGroupMemberMetadataValue) setDefaults() {
 }
 
-func (m *ShareGroupMemberMetadataValue) appendBody(dst []byte, v int16) []byte {
-	dst = appendNullableString(dst, m.RackID, true)
-	dst = appendString(dst, m.ClientID, true)
-	dst = appendString(dst, m.ClientHost, true)
-	dst = appendArrayLen(dst, len(m.SubscribedTopicNames), false, true)
+func (m *ShareGroupMemberMetadataValue) writeBody(w *writer, v int16) {
+	w.nullableString(m.RackID, true)
+	w.string(m.ClientID, true)
+	w.string(m.ClientHost, true)
+	w.arrayLen(len(m.SubscribedTopicNames), false, true)
 	for i := range m.SubscribedTopicNames {
-		dst = appendString(dst, m.SubscribedTopicNames[i], true)
+		w.string(m.SubscribedTopicNames[i], true)
 	}
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *ShareGroupMemberMetadataValue) readBody(r *reader, v int16) {
@@ -1662,7 +1691,11 @@ func (*ShareGroupMetadataValue) SchemaName() string { return "ShareGroupMetadata
 func (m *ShareGroupMetadataValue) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ShareGroupMetadataValue) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *ShareGroupMetadataValue) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *ShareGroupMetadataValue) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -1683,11 +1716,11 @@ func (m *ShareGroupMetadataValue) ReadFrom(version int16, body []byte) error {
 func (m *ShareGroupMetadataValue) setDefaults() {
 }
 
-func (m *ShareGroupMetadataValue) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt32(dst, m.Epoch)
-	dst = appendInt64(dst, m.MetadataHash)
+func (m *ShareGroupMetadataValue) writeBody(w *writer, v int16) {
+	w.int32(m.Epoch)
+	w.int64(m.MetadataHash)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *ShareGroupMetadataValue) readBody(r *reader, v int16) {
@@ -1737,8 +1770,10 @@ func (*ShareGroupTargetAssignmentMetadataValue) SchemaName() string {
 func (m *ShareGroupTargetAssignmentMetadataValue) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ShareGroupTargetAssignmentMetadataValue) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *ShareGroupTargetAssignmentMetadataValue) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -1762,19 +1797,19 @@ func (m *ShareGroupTargetAssignmentMetadataValue) ReadFrom(version int16, body [
 func (m *ShareGroupTargetAssignmentMetadataValue) setDefaults() {
 }
 
-func (m *ShareGroupTargetAssignmentMetadataValue) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt32(dst, m.AssignmentEpoch)
-	t := tagWriter{unknown: m.UnknownTags}
+func (m *ShareGroupTargetAssignmentMetadataValue) writeBody(w *writer, v int16) {
+	w.int32(m.AssignmentEpoch)
+	t := tagWriter{w: w, unknown: m.UnknownTags}
 	if m.AssignmentTimestamp != 0 {
 		t.known++
 	}
-	dst = t.begin(dst)
+	t.begin()
 	if m.AssignmentTimestamp != 0 {
-		dst = t.open(dst, 0)
-		dst = appendInt64(dst, m.AssignmentTimestamp)
-		dst = t.close(dst)
+		t.open(0)
+		w.int64(m.AssignmentTimestamp)
+		t.close()
 	}
-	return t.end(dst)
+	t.end()
 }
 
 func (m *ShareGroupTargetAssignmentMetadataValue) readBody(r *reader, v int16) {
@@ -1837,8 +1872,10 @@ func (*ShareGroupTargetAssignmentMemberValue) SchemaName() string {
 func (m *ShareGroupTargetAssignmentMemberValue) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ShareGroupTargetAssignmentMemberValue) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *ShareGroupTargetAssignmentMemberValue) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -1862,13 +1899,13 @@ func (m *ShareGroupTargetAssignmentMemberValue) ReadFrom(version int16, body []b
 func (m *ShareGroupTargetAssignmentMemberValue) setDefaults() {
 }
 
-func (m *ShareGroupTargetAssignmentMemberValue) appendBody(dst []byte, v int16) []byte {
-	dst = appendArrayLen(dst, len(m.TopicPartitions), false, true)
+func (m *ShareGroupTargetAssignmentMemberValue) writeBody(w *writer, v int16) {
+	w.arrayLen(len(m.TopicPartitions), false, true)
 	for i := range m.TopicPartitions {
-		dst = m.TopicPartitions[i].appendBody(dst, v)
+		m.TopicPartitions[i].writeBody(w, v)
 	}
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *ShareGroupTargetAssignmentMemberValue) readBody(r *reader, v int16) {
@@ -1904,14 +1941,14 @@ func (m *ShareGroupTargetAssignmentMemberValue) appendJSON(dst []byte, v int16) 
 func (m *ShareGroupTargetPartitions) setDefaults() {
 }
 
-func (m *ShareGroupTargetPartitions) appendBody(dst []byte, v int16) []byte {
-	dst = append(dst, m.TopicID[:]...)
-	dst = appendArrayLen(dst, len(m.Partitions), false, true)
+func (m *ShareGroupTargetPartitions) writeBody(w *writer, v int16) {
+	w.uuid(m.TopicID)
+	w.arrayLen(len(m.Partitions), false, true)
 	for i := range m.Partitions {
-		dst = appendInt32(dst, m.Partitions[i])
+		w.int32(m.Partitions[i])
 	}
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *ShareGroupTargetPartitions) readBody(r *reader, v int16) {
@@ -1977,8 +2014,10 @@ func (*ShareGroupCurrentMemberAssignmentValue) SchemaName() string {
 func (m *ShareGroupCurrentMemberAssignmentValue) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ShareGroupCurrentMemberAssignmentValue) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *ShareGroupCurrentMemberAssignmentValue) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -2002,16 +2041,16 @@ func (m *ShareGroupCurrentMemberAssignmentValue) ReadFrom(version int16, body []
 func (m *ShareGroupCurrentMemberAssignmentValue) setDefaults() {
 }
 
-func (m *ShareGroupCurrentMemberAssignmentValue) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt32(dst, m.MemberEpoch)
-	dst = appendInt32(dst, m.PreviousMemberEpoch)
-	dst = appendInt8(dst, m.State)
-	dst = appendArrayLen(dst, len(m.AssignedPartitions), false, true)
+func (m *ShareGroupCurrentMemberAssignmentValue) writeBody(w *writer, v int16) {
+	w.int32(m.MemberEpoch)
+	w.int32(m.PreviousMemberEpoch)
+	w.int8(m.State)
+	w.arrayLen(len(m.AssignedPartitions), false, true)
 	for i := range m.AssignedPartitions {
-		dst = m.AssignedPartitions[i].appendBody(dst, v)
+		m.AssignedPartitions[i].writeBody(w, v)
 	}
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *ShareGroupCurrentMemberAssignmentValue) readBody(r *reader, v int16) {
@@ -2056,14 +2095,14 @@ func (m *ShareGroupCurrentMemberAssignmentValue) appendJSON(dst []byte, v int16)
 func (m *ShareGroupCurrentPartitions) setDefaults() {
 }
 
-func (m *ShareGroupCurrentPartitions) appendBody(dst []byte, v int16) []byte {
-	dst = append(dst, m.TopicID[:]...)
-	dst = appendArrayLen(dst, len(m.Partitions), false, true)
+func (m *ShareGroupCurrentPartitions) writeBody(w *writer, v int16) {
+	w.uuid(m.TopicID)
+	w.arrayLen(len(m.Partitions), false, true)
 	for i := range m.Partitions {
-		dst = appendInt32(dst, m.Partitions[i])
+		w.int32(m.Partitions[i])
 	}
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *ShareGroupCurrentPartitions) readBody(r *reader, v int16) {
@@ -2136,8 +2175,10 @@ func (*ShareGroupStatePartitionMetadataValue) SchemaName() string {
 func (m *ShareGroupStatePartitionMetadataValue) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ShareGroupStatePartitionMetadataValue) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *ShareGroupStatePartitionMetadataValue) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -2161,21 +2202,21 @@ func (m *ShareGroupStatePartitionMetadataValue) ReadFrom(version int16, body []b
 func (m *ShareGroupStatePartitionMetadataValue) setDefaults() {
 }
 
-func (m *ShareGroupStatePartitionMetadataValue) appendBody(dst []byte, v int16) []byte {
-	dst = appendArrayLen(dst, len(m.InitializingTopics), false, true)
+func (m *ShareGroupStatePartitionMetadataValue) writeBody(w *writer, v int16) {
+	w.arrayLen(len(m.InitializingTopics), false, true)
 	for i := range m.InitializingTopics {
-		dst = m.InitializingTopics[i].appendBody(dst, v)
+		m.InitializingTopics[i].writeBody(w, v)
 	}
-	dst = appendArrayLen(dst, len(m.InitializedTopics), false, true)
+	w.arrayLen(len(m.InitializedTopics), false, true)
 	for i := range m.InitializedTopics {
-		dst = m.InitializedTopics[i].appendBody(dst, v)
+		m.InitializedTopics[i].writeBody(w, v)
 	}
-	dst = appendArrayLen(dst, len(m.DeletingTopics), false, true)
+	w.arrayLen(len(m.DeletingTopics), false, true)
 	for i := range m.DeletingTopics {
-		dst = m.DeletingTopics[i].appendBody(dst, v)
+		m.DeletingTopics[i].writeBody(w, v)
 	}
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *ShareGroupStatePartitionMetadataValue) readBody(r *reader, v int16) {
@@ -2243,15 +2284,15 @@ func (m *ShareGroupStatePartitionMetadataValue) appendJSON(dst []byte, v int16) 
 func (m *ShareGroupStatePartitions) setDefaults() {
 }
 
-func (m *ShareGroupStatePartitions) appendBody(dst []byte, v int16) []byte {
-	dst = append(dst, m.TopicID[:]...)
-	dst = appendString(dst, m.TopicName, true)
-	dst = appendArrayLen(dst, len(m.Partitions), false, true)
+func (m *ShareGroupStatePartitions) writeBody(w *writer, v int16) {
+	w.uuid(m.TopicID)
+	w.string(m.TopicName, true)
+	w.arrayLen(len(m.Partitions), false, true)
 	for i := range m.Partitions {
-		dst = appendInt32(dst, m.Partitions[i])
+		w.int32(m.Partitions[i])
 	}
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *ShareGroupStatePartitions) readBody(r *reader, v int16) {
@@ -2287,11 +2328,11 @@ func (m *ShareGroupStatePartitions) appendJSON(dst []byte, v int16) []byte {
 func (m *ShareGroupStateTopic) setDefaults() {
 }
 
-func (m *ShareGroupStateTopic) appendBody(dst []byte, v int16) []byte {
-	dst = append(dst, m.TopicID[:]...)
-	dst = appendString(dst, m.TopicName, true)
+func (m *ShareGroupStateTopic) writeBody(w *writer, v int16) {
+	w.uuid(m.TopicID)
+	w.string(m.TopicName, true)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *ShareGroupStateTopic) readBody(r *reader, v int16) {
@@ -2350,7 +2391,11 @@ func (*StreamsGroupMetadataValue) SchemaName() string { return "StreamsGroupMeta
 func (m *StreamsGroupMetadataValue) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *StreamsGroupMetadataValue) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *StreamsGroupMetadataValue) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *StreamsGroupMetadataValue) AppendJSON(dst []byte) []byte {
@@ -2377,10 +2422,10 @@ func (m *StreamsGroupMetadataValue) setDefaults() {
 	m.FailedDescriptionTopologyEpoch = -1
 }
 
-func (m *StreamsGroupMetadataValue) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt32(dst, m.Epoch)
-	dst = appendInt64(dst, m.MetadataHash)
-	t := tagWriter{unknown: m.UnknownTags}
+func (m *StreamsGroupMetadataValue) writeBody(w *writer, v int16) {
+	w.int32(m.Epoch)
+	w.int64(m.MetadataHash)
+	t := tagWriter{w: w, unknown: m.UnknownTags}
 	if m.ValidatedTopologyEpoch != -1 {
 		t.known++
 	}
@@ -2393,31 +2438,31 @@ func (m *StreamsGroupMetadataValue) appendBody(dst []byte, v int16) []byte {
 	if m.FailedDescriptionTopologyEpoch != -1 {
 		t.known++
 	}
-	dst = t.begin(dst)
+	t.begin()
 	if m.ValidatedTopologyEpoch != -1 {
-		dst = t.open(dst, 0)
-		dst = appendInt32(dst, m.ValidatedTopologyEpoch)
-		dst = t.close(dst)
+		t.open(0)
+		w.int32(m.ValidatedTopologyEpoch)
+		t.close()
 	}
 	if m.LastAssignmentConfigs == nil || len(m.LastAssignmentConfigs) > 0 {
-		dst = t.open(dst, 1)
-		dst = appendArrayLen(dst, len(m.LastAssignmentConfigs), m.LastAssignmentConfigs == nil, true)
+		t.open(1)
+		w.arrayLen(len(m.LastAssignmentConfigs), m.LastAssignmentConfigs == nil, true)
 		for i := range m.LastAssignmentConfigs {
-			dst = m.LastAssignmentConfigs[i].appendBody(dst, v)
+			m.LastAssignmentConfigs[i].writeBody(w, v)
 		}
-		dst = t.close(dst)
+		t.close()
 	}
 	if m.StoredDescriptionTopologyEpoch != -1 {
-		dst = t.open(dst, 2)
-		dst = appendInt32(dst, m.StoredDescriptionTopologyEpoch)
-		dst = t.close(dst)
+		t.open(2)
+		w.int32(m.StoredDescriptionTopologyEpoch)
+		t.close()
 	}
 	if m.FailedDescriptionTopologyEpoch != -1 {
-		dst = t.open(dst, 3)
-		dst = appendInt32(dst, m.FailedDescriptionTopologyEpoch)
-		dst = t.close(dst)
+		t.open(3)
+		w.int32(m.FailedDescriptionTopologyEpoch)
+		t.close()
 	}
-	return t.end(dst)
+	t.end()
 }
 
 func (m *StreamsGroupMetadataValue) readBody(r *reader, v int16) {
@@ -2494,11 +2539,11 @@ func (m *StreamsGroupMetadataValue) appendJSON(dst []byte, v int16) []byte {
 func (m *StreamsGroupAssignmentConfig) setDefaults() {
 }
 
-func (m *StreamsGroupAssignmentConfig) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.Key, true)
-	dst = appendString(dst, m.Value, true)
+func (m *StreamsGroupAssignmentConfig) writeBody(w *writer, v int16) {
+	w.string(m.Key, true)
+	w.string(m.Value, true)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *StreamsGroupAssignmentConfig) readBody(r *reader, v int16) {
@@ -2567,8 +2612,10 @@ func (*StreamsGroupMemberMetadataValue) SchemaName() string { return "StreamsGro
 func (m *StreamsGroupMemberMetadataValue) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *StreamsGroupMemberMetadataValue) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *StreamsGroupMemberMetadataValue) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -2593,26 +2640,26 @@ func (m *StreamsGroupMemberMetadataValue) setDefaults() {
 	m.RebalanceTimeoutMs = -1
 }
 
-func (m *StreamsGroupMemberMetadataValue) appendBody(dst []byte, v int16) []byte {
-	dst = appendNullableString(dst, m.InstanceID, true)
-	dst = appendNullableString(dst, m.RackID, true)
-	dst = appendString(dst, m.ClientID, true)
-	dst = appendString(dst, m.ClientHost, true)
-	dst = appendInt32(dst, m.RebalanceTimeoutMs)
-	dst = appendInt32(dst, m.TopologyEpoch)
-	dst = appendString(dst, m.ProcessID, true)
+func (m *StreamsGroupMemberMetadataValue) writeBody(w *writer, v int16) {
+	w.nullableString(m.InstanceID, true)
+	w.nullableString(m.RackID, true)
+	w.string(m.ClientID, true)
+	w.string(m.ClientHost, true)
+	w.int32(m.RebalanceTimeoutMs)
+	w.int32(m.TopologyEpoch)
+	w.string(m.ProcessID, true)
 	if m.UserEndpoint == nil {
-		dst = appendInt8(dst, -1)
+		w.int8(-1)
 	} else {
-		dst = appendInt8(dst, 1)
-		dst = m.UserEndpoint.appendBody(dst, v)
+		w.int8(1)
+		m.UserEndpoint.writeBody(w, v)
 	}
-	dst = appendArrayLen(dst, len(m.ClientTags), false, true)
+	w.arrayLen(len(m.ClientTags), false, true)
 	for i := range m.ClientTags {
-		dst = m.ClientTags[i].appendBody(dst, v)
+		m.ClientTags[i].writeBody(w, v)
 	}
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *StreamsGroupMemberMetadataValue) readBody(r *reader, v int16) {
@@ -2680,11 +2727,11 @@ func (m *StreamsGroupMemberMetadataValue) appendJSON(dst []byte, v int16) []byte
 func (m *StreamsGroupEndpoint) setDefaults() {
 }
 
-func (m *StreamsGroupEndpoint) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.Host, true)
-	dst = appendUint16(dst, m.Port)
+func (m *StreamsGroupEndpoint) writeBody(w *writer, v int16) {
+	w.string(m.Host, true)
+	w.uint16(m.Port)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *StreamsGroupEndpoint) readBody(r *reader, v int16) {
@@ -2710,11 +2757,11 @@ func (m *StreamsGroupEndpoint) appendJSON(dst []byte, v int16) []byte {
 func (m *StreamsGroupClientTag) setDefaults() {
 }
 
-func (m *StreamsGroupClientTag) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.Key, true)
-	dst = appendString(dst, m.Value, true)
+func (m *StreamsGroupClientTag) writeBody(w *writer, v int16) {
+	w.string(m.Key, true)
+	w.string(m.Value, true)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *StreamsGroupClientTag) readBody(r *reader, v int16) {
@@ -2764,8 +2811,10 @@ func (*StreamsGroupTargetAssignmentMetadataValue) SchemaName() string {
 func (m *StreamsGroupTargetAssignmentMetadataValue) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *StreamsGroupTargetAssignmentMetadataValue) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *StreamsGroupTargetAssignmentMetadataValue) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -2789,19 +2838,19 @@ func (m *StreamsGroupTargetAssignmentMetadataValue) ReadFrom(version int16, body
 func (m *StreamsGroupTargetAssignmentMetadataValue) setDefaults() {
 }
 
-func (m *StreamsGroupTargetAssignmentMetadataValue) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt32(dst, m.AssignmentEpoch)
-	t := tagWriter{unknown: m.UnknownTags}
+func (m *StreamsGroupTargetAssignmentMetadataValue) writeBody(w *writer, v int16) {
+	w.int32(m.AssignmentEpoch)
+	t := tagWriter{w: w, unknown: m.UnknownTags}
 	if m.AssignmentTimestamp != 0 {
 		t.known++
 	}
-	dst = t.begin(dst)
+	t.begin()
 	if m.AssignmentTimestamp != 0 {
-		dst = t.open(dst, 0)
-		dst = appendInt64(dst, m.AssignmentTimestamp)
-		dst = t.close(dst)
+		t.open(0)
+		w.int64(m.AssignmentTimestamp)
+		t.close()
 	}
-	return t.end(dst)
+	t.end()
 }
 
 func (m *StreamsGroupTargetAssignmentMetadataValue) readBody(r *reader, v int16) {
@@ -2866,8 +2915,10 @@ func (*StreamsGroupTargetAssignmentMemberValue) SchemaName() string {
 func (m *StreamsGroupTargetAssignmentMemberValue) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *StreamsGroupTargetAssignmentMemberValue) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *StreamsGroupTargetAssignmentMemberValue) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -2891,21 +2942,21 @@ func (m *StreamsGroupTargetAssignmentMemberValue) ReadFrom(version int16, body [
 func (m *StreamsGroupTargetAssignmentMemberValue) setDefaults() {
 }
 
-func (m *StreamsGroupTargetAssignmentMemberValue) appendBody(dst []byte, v int16) []byte {
-	dst = appendArrayLen(dst, len(m.ActiveTasks), false, true)
+func (m *StreamsGroupTargetAssignmentMemberValue) writeBody(w *writer, v int16) {
+	w.arrayLen(len(m.ActiveTasks), false, true)
 	for i := range m.ActiveTasks {
-		dst = m.ActiveTasks[i].appendBody(dst, v)
+		m.ActiveTasks[i].writeBody(w, v)
 	}
-	dst = appendArrayLen(dst, len(m.StandbyTasks), false, true)
+	w.arrayLen(len(m.StandbyTasks), false, true)
 	for i := range m.StandbyTasks {
-		dst = m.StandbyTasks[i].appendBody(dst, v)
+		m.StandbyTasks[i].writeBody(w, v)
 	}
-	dst = appendArrayLen(dst, len(m.WarmupTasks), false, true)
+	w.arrayLen(len(m.WarmupTasks), false, true)
 	for i := range m.WarmupTasks {
-		dst = m.WarmupTasks[i].appendBody(dst, v)
+		m.WarmupTasks[i].writeBody(w, v)
 	}
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *StreamsGroupTargetAssignmentMemberValue) readBody(r *reader, v int16) {
@@ -2973,14 +3024,14 @@ func (m *StreamsGroupTargetAssignmentMemberValue) appendJSON(dst []byte, v int16
 func (m *StreamsGroupTargetTasks) setDefaults() {
 }
 
-func (m *StreamsGroupTargetTasks) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.SubtopologyID, true)
-	dst = appendArrayLen(dst, len(m.Partitions), false, true)
+func (m *StreamsGroupTargetTasks) writeBody(w *writer, v int16) {
+	w.string(m.SubtopologyID, true)
+	w.arrayLen(len(m.Partitions), false, true)
 	for i := range m.Partitions {
-		dst = appendInt32(dst, m.Partitions[i])
+		w.int32(m.Partitions[i])
 	}
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *StreamsGroupTargetTasks) readBody(r *reader, v int16) {
@@ -3052,8 +3103,10 @@ func (*StreamsGroupCurrentMemberAssignmentValue) SchemaName() string {
 func (m *StreamsGroupCurrentMemberAssignmentValue) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *StreamsGroupCurrentMemberAssignmentValue) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *StreamsGroupCurrentMemberAssignmentValue) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -3077,36 +3130,36 @@ func (m *StreamsGroupCurrentMemberAssignmentValue) ReadFrom(version int16, body 
 func (m *StreamsGroupCurrentMemberAssignmentValue) setDefaults() {
 }
 
-func (m *StreamsGroupCurrentMemberAssignmentValue) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt32(dst, m.MemberEpoch)
-	dst = appendInt32(dst, m.PreviousMemberEpoch)
-	dst = appendInt8(dst, m.State)
-	dst = appendArrayLen(dst, len(m.ActiveTasks), false, true)
+func (m *StreamsGroupCurrentMemberAssignmentValue) writeBody(w *writer, v int16) {
+	w.int32(m.MemberEpoch)
+	w.int32(m.PreviousMemberEpoch)
+	w.int8(m.State)
+	w.arrayLen(len(m.ActiveTasks), false, true)
 	for i := range m.ActiveTasks {
-		dst = m.ActiveTasks[i].appendBody(dst, v)
+		m.ActiveTasks[i].writeBody(w, v)
 	}
-	dst = appendArrayLen(dst, len(m.StandbyTasks), false, true)
+	w.arrayLen(len(m.StandbyTasks), false, true)
 	for i := range m.StandbyTasks {
-		dst = m.StandbyTasks[i].appendBody(dst, v)
+		m.StandbyTasks[i].writeBody(w, v)
 	}
-	dst = appendArrayLen(dst, len(m.WarmupTasks), false, true)
+	w.arrayLen(len(m.WarmupTasks), false, true)
 	for i := range m.WarmupTasks {
-		dst = m.WarmupTasks[i].appendBody(dst, v)
+		m.WarmupTasks[i].writeBody(w, v)
 	}
-	dst = appendArrayLen(dst, len(m.ActiveTasksPendingRevocation), false, true)
+	w.arrayLen(len(m.ActiveTasksPendingRevocation), false, true)
 	for i := range m.ActiveTasksPendingRevocation {
-		dst = m.ActiveTasksPendingRevocation[i].appendBody(dst, v)
+		m.ActiveTasksPendingRevocation[i].writeBody(w, v)
 	}
-	dst = appendArrayLen(dst, len(m.StandbyTasksPendingRevocation), false, true)
+	w.arrayLen(len(m.StandbyTasksPendingRevocation), false, true)
 	for i := range m.StandbyTasksPendingRevocation {
-		dst = m.StandbyTasksPendingRevocation[i].appendBody(dst, v)
+		m.StandbyTasksPendingRevocation[i].writeBody(w, v)
 	}
-	dst = appendArrayLen(dst, len(m.WarmupTasksPendingRevocation), false, true)
+	w.arrayLen(len(m.WarmupTasksPendingRevocation), false, true)
 	for i := range m.WarmupTasksPendingRevocation {
-		dst = m.WarmupTasksPendingRevocation[i].appendBody(dst, v)
+		m.WarmupTasksPendingRevocation[i].writeBody(w, v)
 	}
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *StreamsGroupCurrentMemberAssignmentValue) readBody(r *reader, v int16) {
@@ -3232,26 +3285,26 @@ func (m *StreamsGroupCurrentTasks) setDefaults() {
 	m.AssignmentEpochs = []int32{}
 }
 
-func (m *StreamsGroupCurrentTasks) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.SubtopologyID, true)
-	dst = appendArrayLen(dst, len(m.Partitions), false, true)
+func (m *StreamsGroupCurrentTasks) writeBody(w *writer, v int16) {
+	w.string(m.SubtopologyID, true)
+	w.arrayLen(len(m.Partitions), false, true)
 	for i := range m.Partitions {
-		dst = appendInt32(dst, m.Partitions[i])
+		w.int32(m.Partitions[i])
 	}
-	t := tagWriter{unknown: m.UnknownTags}
+	t := tagWriter{w: w, unknown: m.UnknownTags}
 	if m.AssignmentEpochs == nil || len(m.AssignmentEpochs) > 0 {
 		t.known++
 	}
-	dst = t.begin(dst)
+	t.begin()
 	if m.AssignmentEpochs == nil || len(m.AssignmentEpochs) > 0 {
-		dst = t.open(dst, 0)
-		dst = appendArrayLen(dst, len(m.AssignmentEpochs), m.AssignmentEpochs == nil, true)
+		t.open(0)
+		w.arrayLen(len(m.AssignmentEpochs), m.AssignmentEpochs == nil, true)
 		for i := range m.AssignmentEpochs {
-			dst = appendInt32(dst, m.AssignmentEpochs[i])
+			w.int32(m.AssignmentEpochs[i])
 		}
-		dst = t.close(dst)
+		t.close()
 	}
-	return t.end(dst)
+	t.end()
 }
 
 func (m *StreamsGroupCurrentTasks) readBody(r *reader, v int16) {
@@ -3363,7 +3416,11 @@ func (*StreamsGroupTopologyValue) SchemaName() string { return "StreamsGroupTopo
 func (m *StreamsGroupTopologyValue) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *StreamsGroupTopologyValue) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *StreamsGroupTopologyValue) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *StreamsGroupTopologyValue) AppendJSON(dst []byte) []byte {
@@ -3386,14 +3443,14 @@ func (m *StreamsGroupTopologyValue) ReadFrom(version int16, body []byte) error {
 func (m *StreamsGroupTopologyValue) setDefaults() {
 }
 
-func (m *StreamsGroupTopologyValue) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt32(dst, m.Epoch)
-	dst = appendArrayLen(dst, len(m.Subtopologies), false, true)
+func (m *StreamsGroupTopologyValue) writeBody(w *writer, v int16) {
+	w.int32(m.Epoch)
+	w.arrayLen(len(m.Subtopologies), false, true)
 	for i := range m.Subtopologies {
-		dst = m.Subtopologies[i].appendBody(dst, v)
+		m.Subtopologies[i].writeBody(w, v)
 	}
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *StreamsGroupTopologyValue) readBody(r *reader, v int16) {
@@ -3432,34 +3489,34 @@ func (m *StreamsGroupTopologyValue) appendJSON(dst []byte, v int16) []byte {
 func (m *StreamsGroupSubtopology) setDefaults() {
 }
 
-func (m *StreamsGroupSubtopology) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.SubtopologyID, true)
-	dst = appendArrayLen(dst, len(m.SourceTopics), false, true)
+func (m *StreamsGroupSubtopology) writeBody(w *writer, v int16) {
+	w.string(m.SubtopologyID, true)
+	w.arrayLen(len(m.SourceTopics), false, true)
 	for i := range m.SourceTopics {
-		dst = appendString(dst, m.SourceTopics[i], true)
+		w.string(m.SourceTopics[i], true)
 	}
-	dst = appendArrayLen(dst, len(m.SourceTopicRegex), false, true)
+	w.arrayLen(len(m.SourceTopicRegex), false, true)
 	for i := range m.SourceTopicRegex {
-		dst = appendString(dst, m.SourceTopicRegex[i], true)
+		w.string(m.SourceTopicRegex[i], true)
 	}
-	dst = appendArrayLen(dst, len(m.StateChangelogTopics), false, true)
+	w.arrayLen(len(m.StateChangelogTopics), false, true)
 	for i := range m.StateChangelogTopics {
-		dst = m.StateChangelogTopics[i].appendBody(dst, v)
+		m.StateChangelogTopics[i].writeBody(w, v)
 	}
-	dst = appendArrayLen(dst, len(m.RepartitionSinkTopics), false, true)
+	w.arrayLen(len(m.RepartitionSinkTopics), false, true)
 	for i := range m.RepartitionSinkTopics {
-		dst = appendString(dst, m.RepartitionSinkTopics[i], true)
+		w.string(m.RepartitionSinkTopics[i], true)
 	}
-	dst = appendArrayLen(dst, len(m.RepartitionSourceTopics), false, true)
+	w.arrayLen(len(m.RepartitionSourceTopics), false, true)
 	for i := range m.RepartitionSourceTopics {
-		dst = m.RepartitionSourceTopics[i].appendBody(dst, v)
+		m.RepartitionSourceTopics[i].writeBody(w, v)
 	}
-	dst = appendArrayLen(dst, len(m.CopartitionGroups), false, true)
+	w.arrayLen(len(m.CopartitionGroups), false, true)
 	for i := range m.CopartitionGroups {
-		dst = m.CopartitionGroups[i].appendBody(dst, v)
+		m.CopartitionGroups[i].writeBody(w, v)
 	}
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *StreamsGroupSubtopology) readBody(r *reader, v int16) {
@@ -3560,16 +3617,16 @@ func (m *StreamsGroupSubtopology) appendJSON(dst []byte, v int16) []byte {
 func (m *StreamsGroupTopicInfo) setDefaults() {
 }
 
-func (m *StreamsGroupTopicInfo) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.Name, true)
-	dst = appendInt32(dst, m.Partitions)
-	dst = appendInt16(dst, m.ReplicationFactor)
-	dst = appendArrayLen(dst, len(m.TopicConfigs), false, true)
+func (m *StreamsGroupTopicInfo) writeBody(w *writer, v int16) {
+	w.string(m.Name, true)
+	w.int32(m.Partitions)
+	w.int16(m.ReplicationFactor)
+	w.arrayLen(len(m.TopicConfigs), false, true)
 	for i := range m.TopicConfigs {
-		dst = m.TopicConfigs[i].appendBody(dst, v)
+		m.TopicConfigs[i].writeBody(w, v)
 	}
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *StreamsGroupTopicInfo) readBody(r *reader, v int16) {
@@ -3614,11 +3671,11 @@ func (m *StreamsGroupTopicInfo) appendJSON(dst []byte, v int16) []byte {
 func (m *StreamsGroupTopicConfig) setDefaults() {
 }
 
-func (m *StreamsGroupTopicConfig) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.Key, true)
-	dst = appendString(dst, m.Value, true)
+func (m *StreamsGroupTopicConfig) writeBody(w *writer, v int16) {
+	w.string(m.Key, true)
+	w.string(m.Value, true)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *StreamsGroupTopicConfig) readBody(r *reader, v int16) {
@@ -3644,21 +3701,21 @@ func (m *StreamsGroupTopicConfig) appendJSON(dst []byte, v int16) []byte {
 func (m *StreamsGroupCopartitionGroup) setDefaults() {
 }
 
-func (m *StreamsGroupCopartitionGroup) appendBody(dst []byte, v int16) []byte {
-	dst = appendArrayLen(dst, len(m.SourceTopics), false, true)
+func (m *StreamsGroupCopartitionGroup) writeBody(w *writer, v int16) {
+	w.arrayLen(len(m.SourceTopics), false, true)
 	for i := range m.SourceTopics {
-		dst = appendInt16(dst, m.SourceTopics[i])
+		w.int16(m.SourceTopics[i])
 	}
-	dst = appendArrayLen(dst, len(m.SourceTopicRegex), false, true)
+	w.arrayLen(len(m.SourceTopicRegex), false, true)
 	for i := range m.SourceTopicRegex {
-		dst = appendInt16(dst, m.SourceTopicRegex[i])
+		w.int16(m.SourceTopicRegex[i])
 	}
-	dst = appendArrayLen(dst, len(m.RepartitionSourceTopics), false, true)
+	w.arrayLen(len(m.RepartitionSourceTopics), false, true)
 	for i := range m.RepartitionSourceTopics {
-		dst = appendInt16(dst, m.RepartitionSourceTopics[i])
+		w.int16(m.RepartitionSourceTopics[i])
 	}
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *StreamsGroupCopartitionGroup) readBody(r *reader, v int16) {

@@ -14,7 +14,9 @@
 // The package is pure: no goroutine, no lock, no I/O. Decoded records own their
 // memory and never alias the input. No length of the input is trusted before it
 // is compared with what remains; tagged fields that a schema does not know are
-// kept and written back.
+// kept and written back. As with Kafka no string that is written has more than 32767
+// bytes, also where a compact length could say more: AppendTo refuses such a message, and
+// no length ever wraps.
 package records
 
 //go:generate go run ./gen -schema schema/metadata.txt -out metadata.gen.go -registry newMetadata

@@ -3,6 +3,7 @@ package records
 import (
 	"fmt"
 
+	"github.com/gregorhq/gregor/internal/invariant"
 	"github.com/gregorhq/gregor/internal/kafka"
 )
 
@@ -16,8 +17,9 @@ type Message interface {
 	// RecordVersion is the schema version that AppendTo writes.
 	RecordVersion() int16
 	// AppendTo appends the body at RecordVersion, without framing. Fields that
-	// the version does not have are left out.
-	AppendTo(dst []byte) []byte
+	// the version does not have are left out. The error says that a string is
+	// longer than a record has room for.
+	AppendTo(dst []byte) ([]byte, error)
 	// ReadFrom replaces the content with what body holds at the given version,
 	// and takes the version over. The whole body must be used up.
 	ReadFrom(version int16, body []byte) error
@@ -41,12 +43,22 @@ const frameVersion = 1
 // Encode returns m as the value of a record of the metadata log.
 func Encode(m Message) []byte { return AppendFrame(nil, m) }
 
-// AppendFrame appends m as the value of a record of the metadata log.
+// AppendFrame appends m as the value of a record of the metadata log. No string of m may
+// be too long for a record: who proposes m asks AppendTo first.
 func AppendFrame(dst []byte, m Message) []byte {
-	dst = appendUvarint(dst, frameVersion)
-	dst = appendUvarint(dst, uint32(uint16(m.APIKey())))
-	dst = appendUvarint(dst, uint32(uint16(m.RecordVersion())))
-	return m.AppendTo(dst)
+	w := writer{b: dst}
+	w.uvarint(frameVersion)
+	w.uvarint(uint32(uint16(m.APIKey())))
+	w.uvarint(uint32(uint16(m.RecordVersion())))
+	return mustAppend(w.b, m)
+}
+
+// mustAppend appends the body of a message of the metadata log. Those are of flexible
+// versions, which say the length of any string.
+func mustAppend(dst []byte, m Message) []byte {
+	dst, err := m.AppendTo(dst)
+	invariant.Check(err == nil, "%s: %v", m.SchemaName(), err)
+	return dst
 }
 
 // Decode parses the value of a record of the metadata log.

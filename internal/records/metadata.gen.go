@@ -116,7 +116,11 @@ func (*RegisterBrokerRecord) SchemaName() string { return "RegisterBrokerRecord"
 func (m *RegisterBrokerRecord) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *RegisterBrokerRecord) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *RegisterBrokerRecord) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *RegisterBrokerRecord) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -138,51 +142,51 @@ func (m *RegisterBrokerRecord) setDefaults() {
 	m.Fenced = true
 }
 
-func (m *RegisterBrokerRecord) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt32(dst, m.BrokerID)
+func (m *RegisterBrokerRecord) writeBody(w *writer, v int16) {
+	w.int32(m.BrokerID)
 	if v >= 2 {
-		dst = appendBool(dst, m.IsMigratingZkBroker)
+		w.bool(m.IsMigratingZkBroker)
 	}
-	dst = append(dst, m.IncarnationID[:]...)
-	dst = appendInt64(dst, m.BrokerEpoch)
-	dst = appendArrayLen(dst, len(m.EndPoints), false, true)
+	w.uuid(m.IncarnationID)
+	w.int64(m.BrokerEpoch)
+	w.arrayLen(len(m.EndPoints), false, true)
 	for i := range m.EndPoints {
-		dst = m.EndPoints[i].appendBody(dst, v)
+		m.EndPoints[i].writeBody(w, v)
 	}
-	dst = appendArrayLen(dst, len(m.Features), false, true)
+	w.arrayLen(len(m.Features), false, true)
 	for i := range m.Features {
-		dst = m.Features[i].appendBody(dst, v)
+		m.Features[i].writeBody(w, v)
 	}
-	dst = appendNullableString(dst, m.Rack, true)
-	dst = appendBool(dst, m.Fenced)
+	w.nullableString(m.Rack, true)
+	w.bool(m.Fenced)
 	if v >= 1 {
-		dst = appendBool(dst, m.InControlledShutdown)
+		w.bool(m.InControlledShutdown)
 	}
-	t := tagWriter{unknown: m.UnknownTags}
+	t := tagWriter{w: w, unknown: m.UnknownTags}
 	if v >= 3 && len(m.LogDirs) > 0 {
 		t.known++
 	}
 	if v >= 4 && m.CordonedLogDirs != nil {
 		t.known++
 	}
-	dst = t.begin(dst)
+	t.begin()
 	if v >= 3 && len(m.LogDirs) > 0 {
-		dst = t.open(dst, 0)
-		dst = appendArrayLen(dst, len(m.LogDirs), false, true)
+		t.open(0)
+		w.arrayLen(len(m.LogDirs), false, true)
 		for i := range m.LogDirs {
-			dst = append(dst, m.LogDirs[i][:]...)
+			w.uuid(m.LogDirs[i])
 		}
-		dst = t.close(dst)
+		t.close()
 	}
 	if v >= 4 && m.CordonedLogDirs != nil {
-		dst = t.open(dst, 1)
-		dst = appendArrayLen(dst, len(m.CordonedLogDirs), m.CordonedLogDirs == nil, true)
+		t.open(1)
+		w.arrayLen(len(m.CordonedLogDirs), m.CordonedLogDirs == nil, true)
 		for i := range m.CordonedLogDirs {
-			dst = append(dst, m.CordonedLogDirs[i][:]...)
+			w.uuid(m.CordonedLogDirs[i])
 		}
-		dst = t.close(dst)
+		t.close()
 	}
-	return t.end(dst)
+	t.end()
 }
 
 func (m *RegisterBrokerRecord) readBody(r *reader, v int16) {
@@ -299,13 +303,13 @@ func (m *RegisterBrokerRecord) appendJSON(dst []byte, v int16) []byte {
 func (m *BrokerEndpoint) setDefaults() {
 }
 
-func (m *BrokerEndpoint) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.Name, true)
-	dst = appendString(dst, m.Host, true)
-	dst = appendUint16(dst, m.Port)
-	dst = appendInt16(dst, m.SecurityProtocol)
+func (m *BrokerEndpoint) writeBody(w *writer, v int16) {
+	w.string(m.Name, true)
+	w.string(m.Host, true)
+	w.uint16(m.Port)
+	w.int16(m.SecurityProtocol)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *BrokerEndpoint) readBody(r *reader, v int16) {
@@ -337,12 +341,12 @@ func (m *BrokerEndpoint) appendJSON(dst []byte, v int16) []byte {
 func (m *BrokerFeature) setDefaults() {
 }
 
-func (m *BrokerFeature) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.Name, true)
-	dst = appendInt16(dst, m.MinSupportedVersion)
-	dst = appendInt16(dst, m.MaxSupportedVersion)
+func (m *BrokerFeature) writeBody(w *writer, v int16) {
+	w.string(m.Name, true)
+	w.int16(m.MinSupportedVersion)
+	w.int16(m.MaxSupportedVersion)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *BrokerFeature) readBody(r *reader, v int16) {
@@ -393,7 +397,11 @@ func (*UnregisterBrokerRecord) SchemaName() string { return "UnregisterBrokerRec
 func (m *UnregisterBrokerRecord) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *UnregisterBrokerRecord) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *UnregisterBrokerRecord) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *UnregisterBrokerRecord) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -414,11 +422,11 @@ func (m *UnregisterBrokerRecord) ReadFrom(version int16, body []byte) error {
 func (m *UnregisterBrokerRecord) setDefaults() {
 }
 
-func (m *UnregisterBrokerRecord) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt32(dst, m.BrokerID)
-	dst = appendInt64(dst, m.BrokerEpoch)
+func (m *UnregisterBrokerRecord) writeBody(w *writer, v int16) {
+	w.int32(m.BrokerID)
+	w.int64(m.BrokerEpoch)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *UnregisterBrokerRecord) readBody(r *reader, v int16) {
@@ -466,7 +474,11 @@ func (*TopicRecord) SchemaName() string { return "TopicRecord" }
 func (m *TopicRecord) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *TopicRecord) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *TopicRecord) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *TopicRecord) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -487,11 +499,11 @@ func (m *TopicRecord) ReadFrom(version int16, body []byte) error {
 func (m *TopicRecord) setDefaults() {
 }
 
-func (m *TopicRecord) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.Name, true)
-	dst = append(dst, m.TopicID[:]...)
+func (m *TopicRecord) writeBody(w *writer, v int16) {
+	w.string(m.Name, true)
+	w.uuid(m.TopicID)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *TopicRecord) readBody(r *reader, v int16) {
@@ -550,7 +562,11 @@ func (*PartitionRecord) SchemaName() string { return "PartitionRecord" }
 func (m *PartitionRecord) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *PartitionRecord) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *PartitionRecord) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *PartitionRecord) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -575,35 +591,35 @@ func (m *PartitionRecord) setDefaults() {
 	m.PartitionEpoch = -1
 }
 
-func (m *PartitionRecord) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt32(dst, m.PartitionID)
-	dst = append(dst, m.TopicID[:]...)
-	dst = appendArrayLen(dst, len(m.Replicas), false, true)
+func (m *PartitionRecord) writeBody(w *writer, v int16) {
+	w.int32(m.PartitionID)
+	w.uuid(m.TopicID)
+	w.arrayLen(len(m.Replicas), false, true)
 	for i := range m.Replicas {
-		dst = appendInt32(dst, m.Replicas[i])
+		w.int32(m.Replicas[i])
 	}
-	dst = appendArrayLen(dst, len(m.ISR), false, true)
+	w.arrayLen(len(m.ISR), false, true)
 	for i := range m.ISR {
-		dst = appendInt32(dst, m.ISR[i])
+		w.int32(m.ISR[i])
 	}
-	dst = appendArrayLen(dst, len(m.RemovingReplicas), false, true)
+	w.arrayLen(len(m.RemovingReplicas), false, true)
 	for i := range m.RemovingReplicas {
-		dst = appendInt32(dst, m.RemovingReplicas[i])
+		w.int32(m.RemovingReplicas[i])
 	}
-	dst = appendArrayLen(dst, len(m.AddingReplicas), false, true)
+	w.arrayLen(len(m.AddingReplicas), false, true)
 	for i := range m.AddingReplicas {
-		dst = appendInt32(dst, m.AddingReplicas[i])
+		w.int32(m.AddingReplicas[i])
 	}
-	dst = appendInt32(dst, m.Leader)
-	dst = appendInt32(dst, m.LeaderEpoch)
-	dst = appendInt32(dst, m.PartitionEpoch)
+	w.int32(m.Leader)
+	w.int32(m.LeaderEpoch)
+	w.int32(m.PartitionEpoch)
 	if v >= 1 {
-		dst = appendArrayLen(dst, len(m.Directories), false, true)
+		w.arrayLen(len(m.Directories), false, true)
 		for i := range m.Directories {
-			dst = append(dst, m.Directories[i][:]...)
+			w.uuid(m.Directories[i])
 		}
 	}
-	t := tagWriter{unknown: m.UnknownTags}
+	t := tagWriter{w: w, unknown: m.UnknownTags}
 	if m.LeaderRecoveryState != 0 {
 		t.known++
 	}
@@ -613,29 +629,29 @@ func (m *PartitionRecord) appendBody(dst []byte, v int16) []byte {
 	if v >= 2 && m.LastKnownELR != nil {
 		t.known++
 	}
-	dst = t.begin(dst)
+	t.begin()
 	if m.LeaderRecoveryState != 0 {
-		dst = t.open(dst, 0)
-		dst = appendInt8(dst, m.LeaderRecoveryState)
-		dst = t.close(dst)
+		t.open(0)
+		w.int8(m.LeaderRecoveryState)
+		t.close()
 	}
 	if v >= 2 && m.EligibleLeaderReplicas != nil {
-		dst = t.open(dst, 1)
-		dst = appendArrayLen(dst, len(m.EligibleLeaderReplicas), m.EligibleLeaderReplicas == nil, true)
+		t.open(1)
+		w.arrayLen(len(m.EligibleLeaderReplicas), m.EligibleLeaderReplicas == nil, true)
 		for i := range m.EligibleLeaderReplicas {
-			dst = appendInt32(dst, m.EligibleLeaderReplicas[i])
+			w.int32(m.EligibleLeaderReplicas[i])
 		}
-		dst = t.close(dst)
+		t.close()
 	}
 	if v >= 2 && m.LastKnownELR != nil {
-		dst = t.open(dst, 2)
-		dst = appendArrayLen(dst, len(m.LastKnownELR), m.LastKnownELR == nil, true)
+		t.open(2)
+		w.arrayLen(len(m.LastKnownELR), m.LastKnownELR == nil, true)
 		for i := range m.LastKnownELR {
-			dst = appendInt32(dst, m.LastKnownELR[i])
+			w.int32(m.LastKnownELR[i])
 		}
-		dst = t.close(dst)
+		t.close()
 	}
-	return t.end(dst)
+	t.end()
 }
 
 func (m *PartitionRecord) readBody(r *reader, v int16) {
@@ -796,7 +812,11 @@ func (*ConfigRecord) SchemaName() string { return "ConfigRecord" }
 func (m *ConfigRecord) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ConfigRecord) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *ConfigRecord) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *ConfigRecord) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -817,13 +837,13 @@ func (m *ConfigRecord) ReadFrom(version int16, body []byte) error {
 func (m *ConfigRecord) setDefaults() {
 }
 
-func (m *ConfigRecord) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt8(dst, m.ResourceType)
-	dst = appendString(dst, m.ResourceName, true)
-	dst = appendString(dst, m.Name, true)
-	dst = appendNullableString(dst, m.Value, true)
+func (m *ConfigRecord) writeBody(w *writer, v int16) {
+	w.int8(m.ResourceType)
+	w.string(m.ResourceName, true)
+	w.string(m.Name, true)
+	w.nullableString(m.Value, true)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *ConfigRecord) readBody(r *reader, v int16) {
@@ -886,7 +906,11 @@ func (*PartitionChangeRecord) SchemaName() string { return "PartitionChangeRecor
 func (m *PartitionChangeRecord) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *PartitionChangeRecord) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *PartitionChangeRecord) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *PartitionChangeRecord) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -910,10 +934,10 @@ func (m *PartitionChangeRecord) setDefaults() {
 	m.LeaderRecoveryState = -1
 }
 
-func (m *PartitionChangeRecord) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt32(dst, m.PartitionID)
-	dst = append(dst, m.TopicID[:]...)
-	t := tagWriter{unknown: m.UnknownTags}
+func (m *PartitionChangeRecord) writeBody(w *writer, v int16) {
+	w.int32(m.PartitionID)
+	w.uuid(m.TopicID)
+	t := tagWriter{w: w, unknown: m.UnknownTags}
 	if m.ISR != nil {
 		t.known++
 	}
@@ -941,74 +965,74 @@ func (m *PartitionChangeRecord) appendBody(dst []byte, v int16) []byte {
 	if v >= 1 && m.Directories != nil {
 		t.known++
 	}
-	dst = t.begin(dst)
+	t.begin()
 	if m.ISR != nil {
-		dst = t.open(dst, 0)
-		dst = appendArrayLen(dst, len(m.ISR), m.ISR == nil, true)
+		t.open(0)
+		w.arrayLen(len(m.ISR), m.ISR == nil, true)
 		for i := range m.ISR {
-			dst = appendInt32(dst, m.ISR[i])
+			w.int32(m.ISR[i])
 		}
-		dst = t.close(dst)
+		t.close()
 	}
 	if m.Leader != -2 {
-		dst = t.open(dst, 1)
-		dst = appendInt32(dst, m.Leader)
-		dst = t.close(dst)
+		t.open(1)
+		w.int32(m.Leader)
+		t.close()
 	}
 	if m.Replicas != nil {
-		dst = t.open(dst, 2)
-		dst = appendArrayLen(dst, len(m.Replicas), m.Replicas == nil, true)
+		t.open(2)
+		w.arrayLen(len(m.Replicas), m.Replicas == nil, true)
 		for i := range m.Replicas {
-			dst = appendInt32(dst, m.Replicas[i])
+			w.int32(m.Replicas[i])
 		}
-		dst = t.close(dst)
+		t.close()
 	}
 	if m.RemovingReplicas != nil {
-		dst = t.open(dst, 3)
-		dst = appendArrayLen(dst, len(m.RemovingReplicas), m.RemovingReplicas == nil, true)
+		t.open(3)
+		w.arrayLen(len(m.RemovingReplicas), m.RemovingReplicas == nil, true)
 		for i := range m.RemovingReplicas {
-			dst = appendInt32(dst, m.RemovingReplicas[i])
+			w.int32(m.RemovingReplicas[i])
 		}
-		dst = t.close(dst)
+		t.close()
 	}
 	if m.AddingReplicas != nil {
-		dst = t.open(dst, 4)
-		dst = appendArrayLen(dst, len(m.AddingReplicas), m.AddingReplicas == nil, true)
+		t.open(4)
+		w.arrayLen(len(m.AddingReplicas), m.AddingReplicas == nil, true)
 		for i := range m.AddingReplicas {
-			dst = appendInt32(dst, m.AddingReplicas[i])
+			w.int32(m.AddingReplicas[i])
 		}
-		dst = t.close(dst)
+		t.close()
 	}
 	if m.LeaderRecoveryState != -1 {
-		dst = t.open(dst, 5)
-		dst = appendInt8(dst, m.LeaderRecoveryState)
-		dst = t.close(dst)
+		t.open(5)
+		w.int8(m.LeaderRecoveryState)
+		t.close()
 	}
 	if v >= 2 && m.EligibleLeaderReplicas != nil {
-		dst = t.open(dst, 6)
-		dst = appendArrayLen(dst, len(m.EligibleLeaderReplicas), m.EligibleLeaderReplicas == nil, true)
+		t.open(6)
+		w.arrayLen(len(m.EligibleLeaderReplicas), m.EligibleLeaderReplicas == nil, true)
 		for i := range m.EligibleLeaderReplicas {
-			dst = appendInt32(dst, m.EligibleLeaderReplicas[i])
+			w.int32(m.EligibleLeaderReplicas[i])
 		}
-		dst = t.close(dst)
+		t.close()
 	}
 	if v >= 2 && m.LastKnownELR != nil {
-		dst = t.open(dst, 7)
-		dst = appendArrayLen(dst, len(m.LastKnownELR), m.LastKnownELR == nil, true)
+		t.open(7)
+		w.arrayLen(len(m.LastKnownELR), m.LastKnownELR == nil, true)
 		for i := range m.LastKnownELR {
-			dst = appendInt32(dst, m.LastKnownELR[i])
+			w.int32(m.LastKnownELR[i])
 		}
-		dst = t.close(dst)
+		t.close()
 	}
 	if v >= 1 && m.Directories != nil {
-		dst = t.open(dst, 8)
-		dst = appendArrayLen(dst, len(m.Directories), m.Directories == nil, true)
+		t.open(8)
+		w.arrayLen(len(m.Directories), m.Directories == nil, true)
 		for i := range m.Directories {
-			dst = append(dst, m.Directories[i][:]...)
+			w.uuid(m.Directories[i])
 		}
-		dst = t.close(dst)
+		t.close()
 	}
-	return t.end(dst)
+	t.end()
 }
 
 func (m *PartitionChangeRecord) readBody(r *reader, v int16) {
@@ -1207,7 +1231,11 @@ func (*FenceBrokerRecord) SchemaName() string { return "FenceBrokerRecord" }
 func (m *FenceBrokerRecord) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *FenceBrokerRecord) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *FenceBrokerRecord) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *FenceBrokerRecord) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -1228,11 +1256,11 @@ func (m *FenceBrokerRecord) ReadFrom(version int16, body []byte) error {
 func (m *FenceBrokerRecord) setDefaults() {
 }
 
-func (m *FenceBrokerRecord) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt32(dst, m.ID)
-	dst = appendInt64(dst, m.Epoch)
+func (m *FenceBrokerRecord) writeBody(w *writer, v int16) {
+	w.int32(m.ID)
+	w.int64(m.Epoch)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *FenceBrokerRecord) readBody(r *reader, v int16) {
@@ -1280,7 +1308,11 @@ func (*UnfenceBrokerRecord) SchemaName() string { return "UnfenceBrokerRecord" }
 func (m *UnfenceBrokerRecord) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *UnfenceBrokerRecord) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *UnfenceBrokerRecord) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *UnfenceBrokerRecord) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -1301,11 +1333,11 @@ func (m *UnfenceBrokerRecord) ReadFrom(version int16, body []byte) error {
 func (m *UnfenceBrokerRecord) setDefaults() {
 }
 
-func (m *UnfenceBrokerRecord) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt32(dst, m.ID)
-	dst = appendInt64(dst, m.Epoch)
+func (m *UnfenceBrokerRecord) writeBody(w *writer, v int16) {
+	w.int32(m.ID)
+	w.int64(m.Epoch)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *UnfenceBrokerRecord) readBody(r *reader, v int16) {
@@ -1352,7 +1384,11 @@ func (*RemoveTopicRecord) SchemaName() string { return "RemoveTopicRecord" }
 func (m *RemoveTopicRecord) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *RemoveTopicRecord) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *RemoveTopicRecord) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *RemoveTopicRecord) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -1373,10 +1409,10 @@ func (m *RemoveTopicRecord) ReadFrom(version int16, body []byte) error {
 func (m *RemoveTopicRecord) setDefaults() {
 }
 
-func (m *RemoveTopicRecord) appendBody(dst []byte, v int16) []byte {
-	dst = append(dst, m.TopicID[:]...)
+func (m *RemoveTopicRecord) writeBody(w *writer, v int16) {
+	w.uuid(m.TopicID)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *RemoveTopicRecord) readBody(r *reader, v int16) {
@@ -1426,7 +1462,11 @@ func (*DelegationTokenRecord) SchemaName() string { return "DelegationTokenRecor
 func (m *DelegationTokenRecord) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *DelegationTokenRecord) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *DelegationTokenRecord) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *DelegationTokenRecord) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -1447,19 +1487,19 @@ func (m *DelegationTokenRecord) ReadFrom(version int16, body []byte) error {
 func (m *DelegationTokenRecord) setDefaults() {
 }
 
-func (m *DelegationTokenRecord) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.Owner, true)
-	dst = appendString(dst, m.Requester, true)
-	dst = appendArrayLen(dst, len(m.Renewers), false, true)
+func (m *DelegationTokenRecord) writeBody(w *writer, v int16) {
+	w.string(m.Owner, true)
+	w.string(m.Requester, true)
+	w.arrayLen(len(m.Renewers), false, true)
 	for i := range m.Renewers {
-		dst = appendString(dst, m.Renewers[i], true)
+		w.string(m.Renewers[i], true)
 	}
-	dst = appendInt64(dst, m.IssueTimestamp)
-	dst = appendInt64(dst, m.MaxTimestamp)
-	dst = appendInt64(dst, m.ExpirationTimestamp)
-	dst = appendString(dst, m.TokenID, true)
+	w.int64(m.IssueTimestamp)
+	w.int64(m.MaxTimestamp)
+	w.int64(m.ExpirationTimestamp)
+	w.string(m.TokenID, true)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *DelegationTokenRecord) readBody(r *reader, v int16) {
@@ -1533,7 +1573,11 @@ func (*UserScramCredentialRecord) SchemaName() string { return "UserScramCredent
 func (m *UserScramCredentialRecord) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *UserScramCredentialRecord) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *UserScramCredentialRecord) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *UserScramCredentialRecord) AppendJSON(dst []byte) []byte {
@@ -1556,15 +1600,15 @@ func (m *UserScramCredentialRecord) ReadFrom(version int16, body []byte) error {
 func (m *UserScramCredentialRecord) setDefaults() {
 }
 
-func (m *UserScramCredentialRecord) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.Name, true)
-	dst = appendInt8(dst, m.Mechanism)
-	dst = appendBytes(dst, m.Salt, false, true)
-	dst = appendBytes(dst, m.StoredKey, false, true)
-	dst = appendBytes(dst, m.ServerKey, false, true)
-	dst = appendInt32(dst, m.Iterations)
+func (m *UserScramCredentialRecord) writeBody(w *writer, v int16) {
+	w.string(m.Name, true)
+	w.int8(m.Mechanism)
+	w.bytes(m.Salt, false, true)
+	w.bytes(m.StoredKey, false, true)
+	w.bytes(m.ServerKey, false, true)
+	w.int32(m.Iterations)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *UserScramCredentialRecord) readBody(r *reader, v int16) {
@@ -1624,7 +1668,11 @@ func (*FeatureLevelRecord) SchemaName() string { return "FeatureLevelRecord" }
 func (m *FeatureLevelRecord) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *FeatureLevelRecord) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *FeatureLevelRecord) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *FeatureLevelRecord) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -1645,11 +1693,11 @@ func (m *FeatureLevelRecord) ReadFrom(version int16, body []byte) error {
 func (m *FeatureLevelRecord) setDefaults() {
 }
 
-func (m *FeatureLevelRecord) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.Name, true)
-	dst = appendInt16(dst, m.FeatureLevel)
+func (m *FeatureLevelRecord) writeBody(w *writer, v int16) {
+	w.string(m.Name, true)
+	w.int16(m.FeatureLevel)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *FeatureLevelRecord) readBody(r *reader, v int16) {
@@ -1706,7 +1754,11 @@ func (*ClientQuotaRecord) SchemaName() string { return "ClientQuotaRecord" }
 func (m *ClientQuotaRecord) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ClientQuotaRecord) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *ClientQuotaRecord) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *ClientQuotaRecord) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -1727,16 +1779,16 @@ func (m *ClientQuotaRecord) ReadFrom(version int16, body []byte) error {
 func (m *ClientQuotaRecord) setDefaults() {
 }
 
-func (m *ClientQuotaRecord) appendBody(dst []byte, v int16) []byte {
-	dst = appendArrayLen(dst, len(m.Entity), false, true)
+func (m *ClientQuotaRecord) writeBody(w *writer, v int16) {
+	w.arrayLen(len(m.Entity), false, true)
 	for i := range m.Entity {
-		dst = m.Entity[i].appendBody(dst, v)
+		m.Entity[i].writeBody(w, v)
 	}
-	dst = appendString(dst, m.Key, true)
-	dst = appendFloat64(dst, m.Value)
-	dst = appendBool(dst, m.Remove)
+	w.string(m.Key, true)
+	w.float64(m.Value)
+	w.bool(m.Remove)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *ClientQuotaRecord) readBody(r *reader, v int16) {
@@ -1781,11 +1833,11 @@ func (m *ClientQuotaRecord) appendJSON(dst []byte, v int16) []byte {
 func (m *EntityData) setDefaults() {
 }
 
-func (m *EntityData) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.EntityType, true)
-	dst = appendNullableString(dst, m.EntityName, true)
+func (m *EntityData) writeBody(w *writer, v int16) {
+	w.string(m.EntityType, true)
+	w.nullableString(m.EntityName, true)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *EntityData) readBody(r *reader, v int16) {
@@ -1834,7 +1886,11 @@ func (*ProducerIdsRecord) SchemaName() string { return "ProducerIdsRecord" }
 func (m *ProducerIdsRecord) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ProducerIdsRecord) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *ProducerIdsRecord) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *ProducerIdsRecord) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -1856,12 +1912,12 @@ func (m *ProducerIdsRecord) setDefaults() {
 	m.BrokerEpoch = -1
 }
 
-func (m *ProducerIdsRecord) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt32(dst, m.BrokerID)
-	dst = appendInt64(dst, m.BrokerEpoch)
-	dst = appendInt64(dst, m.NextProducerID)
+func (m *ProducerIdsRecord) writeBody(w *writer, v int16) {
+	w.int32(m.BrokerID)
+	w.int64(m.BrokerEpoch)
+	w.int64(m.NextProducerID)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *ProducerIdsRecord) readBody(r *reader, v int16) {
@@ -1916,8 +1972,10 @@ func (*BrokerRegistrationChangeRecord) SchemaName() string { return "BrokerRegis
 func (m *BrokerRegistrationChangeRecord) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *BrokerRegistrationChangeRecord) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *BrokerRegistrationChangeRecord) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -1941,10 +1999,10 @@ func (m *BrokerRegistrationChangeRecord) ReadFrom(version int16, body []byte) er
 func (m *BrokerRegistrationChangeRecord) setDefaults() {
 }
 
-func (m *BrokerRegistrationChangeRecord) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt32(dst, m.BrokerID)
-	dst = appendInt64(dst, m.BrokerEpoch)
-	t := tagWriter{unknown: m.UnknownTags}
+func (m *BrokerRegistrationChangeRecord) writeBody(w *writer, v int16) {
+	w.int32(m.BrokerID)
+	w.int64(m.BrokerEpoch)
+	t := tagWriter{w: w, unknown: m.UnknownTags}
 	if m.Fenced != 0 {
 		t.known++
 	}
@@ -1957,34 +2015,34 @@ func (m *BrokerRegistrationChangeRecord) appendBody(dst []byte, v int16) []byte 
 	if v >= 3 && m.CordonedLogDirs != nil {
 		t.known++
 	}
-	dst = t.begin(dst)
+	t.begin()
 	if m.Fenced != 0 {
-		dst = t.open(dst, 0)
-		dst = appendInt8(dst, m.Fenced)
-		dst = t.close(dst)
+		t.open(0)
+		w.int8(m.Fenced)
+		t.close()
 	}
 	if v >= 1 && m.InControlledShutdown != 0 {
-		dst = t.open(dst, 1)
-		dst = appendInt8(dst, m.InControlledShutdown)
-		dst = t.close(dst)
+		t.open(1)
+		w.int8(m.InControlledShutdown)
+		t.close()
 	}
 	if v >= 2 && len(m.LogDirs) > 0 {
-		dst = t.open(dst, 2)
-		dst = appendArrayLen(dst, len(m.LogDirs), false, true)
+		t.open(2)
+		w.arrayLen(len(m.LogDirs), false, true)
 		for i := range m.LogDirs {
-			dst = append(dst, m.LogDirs[i][:]...)
+			w.uuid(m.LogDirs[i])
 		}
-		dst = t.close(dst)
+		t.close()
 	}
 	if v >= 3 && m.CordonedLogDirs != nil {
-		dst = t.open(dst, 3)
-		dst = appendArrayLen(dst, len(m.CordonedLogDirs), m.CordonedLogDirs == nil, true)
+		t.open(3)
+		w.arrayLen(len(m.CordonedLogDirs), m.CordonedLogDirs == nil, true)
 		for i := range m.CordonedLogDirs {
-			dst = append(dst, m.CordonedLogDirs[i][:]...)
+			w.uuid(m.CordonedLogDirs[i])
 		}
-		dst = t.close(dst)
+		t.close()
 	}
-	return t.end(dst)
+	t.end()
 }
 
 func (m *BrokerRegistrationChangeRecord) readBody(r *reader, v int16) {
@@ -2090,7 +2148,11 @@ func (*AccessControlEntryRecord) SchemaName() string { return "AccessControlEntr
 func (m *AccessControlEntryRecord) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *AccessControlEntryRecord) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *AccessControlEntryRecord) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *AccessControlEntryRecord) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -2111,17 +2173,17 @@ func (m *AccessControlEntryRecord) ReadFrom(version int16, body []byte) error {
 func (m *AccessControlEntryRecord) setDefaults() {
 }
 
-func (m *AccessControlEntryRecord) appendBody(dst []byte, v int16) []byte {
-	dst = append(dst, m.ID[:]...)
-	dst = appendInt8(dst, m.ResourceType)
-	dst = appendString(dst, m.ResourceName, true)
-	dst = appendInt8(dst, m.PatternType)
-	dst = appendString(dst, m.Principal, true)
-	dst = appendString(dst, m.Host, true)
-	dst = appendInt8(dst, m.Operation)
-	dst = appendInt8(dst, m.PermissionType)
+func (m *AccessControlEntryRecord) writeBody(w *writer, v int16) {
+	w.uuid(m.ID)
+	w.int8(m.ResourceType)
+	w.string(m.ResourceName, true)
+	w.int8(m.PatternType)
+	w.string(m.Principal, true)
+	w.string(m.Host, true)
+	w.int8(m.Operation)
+	w.int8(m.PermissionType)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *AccessControlEntryRecord) readBody(r *reader, v int16) {
@@ -2186,8 +2248,10 @@ func (*RemoveAccessControlEntryRecord) SchemaName() string { return "RemoveAcces
 func (m *RemoveAccessControlEntryRecord) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *RemoveAccessControlEntryRecord) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *RemoveAccessControlEntryRecord) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -2211,10 +2275,10 @@ func (m *RemoveAccessControlEntryRecord) ReadFrom(version int16, body []byte) er
 func (m *RemoveAccessControlEntryRecord) setDefaults() {
 }
 
-func (m *RemoveAccessControlEntryRecord) appendBody(dst []byte, v int16) []byte {
-	dst = append(dst, m.ID[:]...)
+func (m *RemoveAccessControlEntryRecord) writeBody(w *writer, v int16) {
+	w.uuid(m.ID)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *RemoveAccessControlEntryRecord) readBody(r *reader, v int16) {
@@ -2257,7 +2321,11 @@ func (*NoOpRecord) SchemaName() string { return "NoOpRecord" }
 func (m *NoOpRecord) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *NoOpRecord) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *NoOpRecord) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *NoOpRecord) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -2278,9 +2346,9 @@ func (m *NoOpRecord) ReadFrom(version int16, body []byte) error {
 func (m *NoOpRecord) setDefaults() {
 }
 
-func (m *NoOpRecord) appendBody(dst []byte, v int16) []byte {
+func (m *NoOpRecord) writeBody(w *writer, v int16) {
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *NoOpRecord) readBody(r *reader, v int16) {
@@ -2321,7 +2389,11 @@ func (*ZkMigrationStateRecord) SchemaName() string { return "ZkMigrationStateRec
 func (m *ZkMigrationStateRecord) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ZkMigrationStateRecord) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *ZkMigrationStateRecord) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *ZkMigrationStateRecord) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -2342,10 +2414,10 @@ func (m *ZkMigrationStateRecord) ReadFrom(version int16, body []byte) error {
 func (m *ZkMigrationStateRecord) setDefaults() {
 }
 
-func (m *ZkMigrationStateRecord) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt8(dst, m.ZkMigrationState)
+func (m *ZkMigrationStateRecord) writeBody(w *writer, v int16) {
+	w.int8(m.ZkMigrationState)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *ZkMigrationStateRecord) readBody(r *reader, v int16) {
@@ -2390,8 +2462,10 @@ func (*RemoveUserScramCredentialRecord) SchemaName() string { return "RemoveUser
 func (m *RemoveUserScramCredentialRecord) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *RemoveUserScramCredentialRecord) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *RemoveUserScramCredentialRecord) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -2415,11 +2489,11 @@ func (m *RemoveUserScramCredentialRecord) ReadFrom(version int16, body []byte) e
 func (m *RemoveUserScramCredentialRecord) setDefaults() {
 }
 
-func (m *RemoveUserScramCredentialRecord) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.Name, true)
-	dst = appendInt8(dst, m.Mechanism)
+func (m *RemoveUserScramCredentialRecord) writeBody(w *writer, v int16) {
+	w.string(m.Name, true)
+	w.int8(m.Mechanism)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *RemoveUserScramCredentialRecord) readBody(r *reader, v int16) {
@@ -2466,7 +2540,11 @@ func (*BeginTransactionRecord) SchemaName() string { return "BeginTransactionRec
 func (m *BeginTransactionRecord) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *BeginTransactionRecord) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *BeginTransactionRecord) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *BeginTransactionRecord) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -2487,18 +2565,18 @@ func (m *BeginTransactionRecord) ReadFrom(version int16, body []byte) error {
 func (m *BeginTransactionRecord) setDefaults() {
 }
 
-func (m *BeginTransactionRecord) appendBody(dst []byte, v int16) []byte {
-	t := tagWriter{unknown: m.UnknownTags}
+func (m *BeginTransactionRecord) writeBody(w *writer, v int16) {
+	t := tagWriter{w: w, unknown: m.UnknownTags}
 	if m.Name != nil {
 		t.known++
 	}
-	dst = t.begin(dst)
+	t.begin()
 	if m.Name != nil {
-		dst = t.open(dst, 0)
-		dst = appendNullableString(dst, m.Name, true)
-		dst = t.close(dst)
+		t.open(0)
+		w.nullableString(m.Name, true)
+		t.close()
 	}
-	return t.end(dst)
+	t.end()
 }
 
 func (m *BeginTransactionRecord) readBody(r *reader, v int16) {
@@ -2548,7 +2626,11 @@ func (*EndTransactionRecord) SchemaName() string { return "EndTransactionRecord"
 func (m *EndTransactionRecord) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *EndTransactionRecord) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *EndTransactionRecord) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *EndTransactionRecord) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -2569,9 +2651,9 @@ func (m *EndTransactionRecord) ReadFrom(version int16, body []byte) error {
 func (m *EndTransactionRecord) setDefaults() {
 }
 
-func (m *EndTransactionRecord) appendBody(dst []byte, v int16) []byte {
+func (m *EndTransactionRecord) writeBody(w *writer, v int16) {
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *EndTransactionRecord) readBody(r *reader, v int16) {
@@ -2612,7 +2694,11 @@ func (*AbortTransactionRecord) SchemaName() string { return "AbortTransactionRec
 func (m *AbortTransactionRecord) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *AbortTransactionRecord) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *AbortTransactionRecord) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *AbortTransactionRecord) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -2633,18 +2719,18 @@ func (m *AbortTransactionRecord) ReadFrom(version int16, body []byte) error {
 func (m *AbortTransactionRecord) setDefaults() {
 }
 
-func (m *AbortTransactionRecord) appendBody(dst []byte, v int16) []byte {
-	t := tagWriter{unknown: m.UnknownTags}
+func (m *AbortTransactionRecord) writeBody(w *writer, v int16) {
+	t := tagWriter{w: w, unknown: m.UnknownTags}
 	if m.Reason != nil {
 		t.known++
 	}
-	dst = t.begin(dst)
+	t.begin()
 	if m.Reason != nil {
-		dst = t.open(dst, 0)
-		dst = appendNullableString(dst, m.Reason, true)
-		dst = t.close(dst)
+		t.open(0)
+		w.nullableString(m.Reason, true)
+		t.close()
 	}
-	return t.end(dst)
+	t.end()
 }
 
 func (m *AbortTransactionRecord) readBody(r *reader, v int16) {
@@ -2695,8 +2781,10 @@ func (*RemoveDelegationTokenRecord) SchemaName() string { return "RemoveDelegati
 func (m *RemoveDelegationTokenRecord) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *RemoveDelegationTokenRecord) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *RemoveDelegationTokenRecord) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -2720,10 +2808,10 @@ func (m *RemoveDelegationTokenRecord) ReadFrom(version int16, body []byte) error
 func (m *RemoveDelegationTokenRecord) setDefaults() {
 }
 
-func (m *RemoveDelegationTokenRecord) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.TokenID, true)
+func (m *RemoveDelegationTokenRecord) writeBody(w *writer, v int16) {
+	w.string(m.TokenID, true)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *RemoveDelegationTokenRecord) readBody(r *reader, v int16) {
@@ -2788,7 +2876,11 @@ func (*RegisterControllerRecord) SchemaName() string { return "RegisterControlle
 func (m *RegisterControllerRecord) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *RegisterControllerRecord) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *RegisterControllerRecord) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *RegisterControllerRecord) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -2809,20 +2901,20 @@ func (m *RegisterControllerRecord) ReadFrom(version int16, body []byte) error {
 func (m *RegisterControllerRecord) setDefaults() {
 }
 
-func (m *RegisterControllerRecord) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt32(dst, m.ControllerID)
-	dst = append(dst, m.IncarnationID[:]...)
-	dst = appendBool(dst, m.ZkMigrationReady)
-	dst = appendArrayLen(dst, len(m.EndPoints), false, true)
+func (m *RegisterControllerRecord) writeBody(w *writer, v int16) {
+	w.int32(m.ControllerID)
+	w.uuid(m.IncarnationID)
+	w.bool(m.ZkMigrationReady)
+	w.arrayLen(len(m.EndPoints), false, true)
 	for i := range m.EndPoints {
-		dst = m.EndPoints[i].appendBody(dst, v)
+		m.EndPoints[i].writeBody(w, v)
 	}
-	dst = appendArrayLen(dst, len(m.Features), false, true)
+	w.arrayLen(len(m.Features), false, true)
 	for i := range m.Features {
-		dst = m.Features[i].appendBody(dst, v)
+		m.Features[i].writeBody(w, v)
 	}
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *RegisterControllerRecord) readBody(r *reader, v int16) {
@@ -2883,13 +2975,13 @@ func (m *RegisterControllerRecord) appendJSON(dst []byte, v int16) []byte {
 func (m *ControllerEndpoint) setDefaults() {
 }
 
-func (m *ControllerEndpoint) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.Name, true)
-	dst = appendString(dst, m.Host, true)
-	dst = appendUint16(dst, m.Port)
-	dst = appendInt16(dst, m.SecurityProtocol)
+func (m *ControllerEndpoint) writeBody(w *writer, v int16) {
+	w.string(m.Name, true)
+	w.string(m.Host, true)
+	w.uint16(m.Port)
+	w.int16(m.SecurityProtocol)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *ControllerEndpoint) readBody(r *reader, v int16) {
@@ -2921,12 +3013,12 @@ func (m *ControllerEndpoint) appendJSON(dst []byte, v int16) []byte {
 func (m *ControllerFeature) setDefaults() {
 }
 
-func (m *ControllerFeature) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.Name, true)
-	dst = appendInt16(dst, m.MinSupportedVersion)
-	dst = appendInt16(dst, m.MaxSupportedVersion)
+func (m *ControllerFeature) writeBody(w *writer, v int16) {
+	w.string(m.Name, true)
+	w.int16(m.MinSupportedVersion)
+	w.int16(m.MaxSupportedVersion)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *ControllerFeature) readBody(r *reader, v int16) {
@@ -2976,7 +3068,11 @@ func (*ClearElrRecord) SchemaName() string { return "ClearElrRecord" }
 func (m *ClearElrRecord) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ClearElrRecord) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *ClearElrRecord) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *ClearElrRecord) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -2997,10 +3093,10 @@ func (m *ClearElrRecord) ReadFrom(version int16, body []byte) error {
 func (m *ClearElrRecord) setDefaults() {
 }
 
-func (m *ClearElrRecord) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.TopicName, true)
+func (m *ClearElrRecord) writeBody(w *writer, v int16) {
+	w.string(m.TopicName, true)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *ClearElrRecord) readBody(r *reader, v int16) {
@@ -3044,7 +3140,11 @@ func (*UnregisterControllerRecord) SchemaName() string { return "UnregisterContr
 func (m *UnregisterControllerRecord) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *UnregisterControllerRecord) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *UnregisterControllerRecord) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *UnregisterControllerRecord) AppendJSON(dst []byte) []byte {
@@ -3067,10 +3167,10 @@ func (m *UnregisterControllerRecord) ReadFrom(version int16, body []byte) error 
 func (m *UnregisterControllerRecord) setDefaults() {
 }
 
-func (m *UnregisterControllerRecord) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt32(dst, m.ControllerID)
+func (m *UnregisterControllerRecord) writeBody(w *writer, v int16) {
+	w.int32(m.ControllerID)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *UnregisterControllerRecord) readBody(r *reader, v int16) {

@@ -9,6 +9,15 @@ import (
 	"github.com/gregorhq/gregor/internal/kafka"
 )
 
+func bodyOf(t testing.TB, m Message) []byte {
+	t.Helper()
+	b, err := m.AppendTo(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 func TestUnknownTagsAreKept(t *testing.T) {
 	r := NewPartitionChangeRecord()
 	r.Version, r.PartitionID, r.Leader = 2, 7, 3
@@ -33,7 +42,7 @@ func TestTagOfLaterVersion(t *testing.T) {
 	r := NewPartitionChangeRecord()
 	r.Version, r.Leader, r.EligibleLeaderReplicas = 2, 3, []int32{1}
 	r.Directories = []kafka.UUID{{1}}
-	body := r.AppendTo(nil)
+	body := bodyOf(t, r)
 	var old PartitionChangeRecord
 	if err := old.ReadFrom(1, body); err != nil {
 		t.Fatal(err)
@@ -41,8 +50,8 @@ func TestTagOfLaterVersion(t *testing.T) {
 	if old.EligibleLeaderReplicas != nil || len(old.UnknownTags) != 1 || old.UnknownTags[0].ID != 6 || len(old.Directories) != 1 {
 		t.Fatalf("got %+v", old)
 	}
-	if !bytes.Equal(old.AppendTo(nil), body) {
-		t.Errorf("got %x, want %x", old.AppendTo(nil), body)
+	if got := bodyOf(t, &old); !bytes.Equal(got, body) {
+		t.Errorf("got %x, want %x", got, body)
 	}
 }
 

@@ -75,8 +75,10 @@ func (*RemoteLogSegmentMetadataRecord) SchemaName() string { return "RemoteLogSe
 func (m *RemoteLogSegmentMetadataRecord) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *RemoteLogSegmentMetadataRecord) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *RemoteLogSegmentMetadataRecord) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -101,31 +103,31 @@ func (m *RemoteLogSegmentMetadataRecord) setDefaults() {
 	m.RemoteLogSegmentID.setDefaults()
 }
 
-func (m *RemoteLogSegmentMetadataRecord) appendBody(dst []byte, v int16) []byte {
-	dst = m.RemoteLogSegmentID.appendBody(dst, v)
-	dst = appendInt64(dst, m.StartOffset)
-	dst = appendInt64(dst, m.EndOffset)
-	dst = appendInt32(dst, m.BrokerID)
-	dst = appendInt64(dst, m.MaxTimestampMs)
-	dst = appendInt64(dst, m.EventTimestampMs)
-	dst = appendArrayLen(dst, len(m.SegmentLeaderEpochs), false, true)
+func (m *RemoteLogSegmentMetadataRecord) writeBody(w *writer, v int16) {
+	m.RemoteLogSegmentID.writeBody(w, v)
+	w.int64(m.StartOffset)
+	w.int64(m.EndOffset)
+	w.int32(m.BrokerID)
+	w.int64(m.MaxTimestampMs)
+	w.int64(m.EventTimestampMs)
+	w.arrayLen(len(m.SegmentLeaderEpochs), false, true)
 	for i := range m.SegmentLeaderEpochs {
-		dst = m.SegmentLeaderEpochs[i].appendBody(dst, v)
+		m.SegmentLeaderEpochs[i].writeBody(w, v)
 	}
-	dst = appendInt32(dst, m.SegmentSizeInBytes)
-	dst = appendBytes(dst, m.CustomMetadata, true, true)
-	dst = appendInt8(dst, m.RemoteLogSegmentState)
-	t := tagWriter{unknown: m.UnknownTags}
+	w.int32(m.SegmentSizeInBytes)
+	w.bytes(m.CustomMetadata, true, true)
+	w.int8(m.RemoteLogSegmentState)
+	t := tagWriter{w: w, unknown: m.UnknownTags}
 	if m.TxnIndexEmpty {
 		t.known++
 	}
-	dst = t.begin(dst)
+	t.begin()
 	if m.TxnIndexEmpty {
-		dst = t.open(dst, 0)
-		dst = appendBool(dst, m.TxnIndexEmpty)
-		dst = t.close(dst)
+		t.open(0)
+		w.bool(m.TxnIndexEmpty)
+		t.close()
 	}
-	return t.end(dst)
+	t.end()
 }
 
 func (m *RemoteLogSegmentMetadataRecord) readBody(r *reader, v int16) {
@@ -199,11 +201,11 @@ func (m *RemoteLogSegmentIdEntry) setDefaults() {
 	m.TopicIDPartition.setDefaults()
 }
 
-func (m *RemoteLogSegmentIdEntry) appendBody(dst []byte, v int16) []byte {
-	dst = m.TopicIDPartition.appendBody(dst, v)
-	dst = append(dst, m.ID[:]...)
+func (m *RemoteLogSegmentIdEntry) writeBody(w *writer, v int16) {
+	m.TopicIDPartition.writeBody(w, v)
+	w.uuid(m.ID)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *RemoteLogSegmentIdEntry) readBody(r *reader, v int16) {
@@ -229,12 +231,12 @@ func (m *RemoteLogSegmentIdEntry) appendJSON(dst []byte, v int16) []byte {
 func (m *RemoteLogSegmentPartition) setDefaults() {
 }
 
-func (m *RemoteLogSegmentPartition) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.Name, true)
-	dst = append(dst, m.ID[:]...)
-	dst = appendInt32(dst, m.Partition)
+func (m *RemoteLogSegmentPartition) writeBody(w *writer, v int16) {
+	w.string(m.Name, true)
+	w.uuid(m.ID)
+	w.int32(m.Partition)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *RemoteLogSegmentPartition) readBody(r *reader, v int16) {
@@ -263,11 +265,11 @@ func (m *RemoteLogSegmentPartition) appendJSON(dst []byte, v int16) []byte {
 func (m *RemoteLogSegmentEpoch) setDefaults() {
 }
 
-func (m *RemoteLogSegmentEpoch) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt32(dst, m.LeaderEpoch)
-	dst = appendInt64(dst, m.Offset)
+func (m *RemoteLogSegmentEpoch) writeBody(w *writer, v int16) {
+	w.int32(m.LeaderEpoch)
+	w.int64(m.Offset)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *RemoteLogSegmentEpoch) readBody(r *reader, v int16) {
@@ -335,8 +337,10 @@ func (*RemoteLogSegmentMetadataUpdateRecord) SchemaName() string {
 func (m *RemoteLogSegmentMetadataUpdateRecord) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *RemoteLogSegmentMetadataUpdateRecord) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *RemoteLogSegmentMetadataUpdateRecord) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -361,14 +365,14 @@ func (m *RemoteLogSegmentMetadataUpdateRecord) setDefaults() {
 	m.RemoteLogSegmentID.setDefaults()
 }
 
-func (m *RemoteLogSegmentMetadataUpdateRecord) appendBody(dst []byte, v int16) []byte {
-	dst = m.RemoteLogSegmentID.appendBody(dst, v)
-	dst = appendInt32(dst, m.BrokerID)
-	dst = appendInt64(dst, m.EventTimestampMs)
-	dst = appendBytes(dst, m.CustomMetadata, true, true)
-	dst = appendInt8(dst, m.RemoteLogSegmentState)
+func (m *RemoteLogSegmentMetadataUpdateRecord) writeBody(w *writer, v int16) {
+	m.RemoteLogSegmentID.writeBody(w, v)
+	w.int32(m.BrokerID)
+	w.int64(m.EventTimestampMs)
+	w.bytes(m.CustomMetadata, true, true)
+	w.int8(m.RemoteLogSegmentState)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *RemoteLogSegmentMetadataUpdateRecord) readBody(r *reader, v int16) {
@@ -404,11 +408,11 @@ func (m *RemoteLogUpdateIdEntry) setDefaults() {
 	m.TopicIDPartition.setDefaults()
 }
 
-func (m *RemoteLogUpdateIdEntry) appendBody(dst []byte, v int16) []byte {
-	dst = m.TopicIDPartition.appendBody(dst, v)
-	dst = append(dst, m.ID[:]...)
+func (m *RemoteLogUpdateIdEntry) writeBody(w *writer, v int16) {
+	m.TopicIDPartition.writeBody(w, v)
+	w.uuid(m.ID)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *RemoteLogUpdateIdEntry) readBody(r *reader, v int16) {
@@ -434,12 +438,12 @@ func (m *RemoteLogUpdateIdEntry) appendJSON(dst []byte, v int16) []byte {
 func (m *RemoteLogUpdatePartition) setDefaults() {
 }
 
-func (m *RemoteLogUpdatePartition) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.Name, true)
-	dst = append(dst, m.ID[:]...)
-	dst = appendInt32(dst, m.Partition)
+func (m *RemoteLogUpdatePartition) writeBody(w *writer, v int16) {
+	w.string(m.Name, true)
+	w.uuid(m.ID)
+	w.int32(m.Partition)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *RemoteLogUpdatePartition) readBody(r *reader, v int16) {
@@ -502,8 +506,10 @@ func (*RemotePartitionDeleteMetadataRecord) SchemaName() string {
 func (m *RemotePartitionDeleteMetadataRecord) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *RemotePartitionDeleteMetadataRecord) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *RemotePartitionDeleteMetadataRecord) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -528,13 +534,13 @@ func (m *RemotePartitionDeleteMetadataRecord) setDefaults() {
 	m.TopicIDPartition.setDefaults()
 }
 
-func (m *RemotePartitionDeleteMetadataRecord) appendBody(dst []byte, v int16) []byte {
-	dst = m.TopicIDPartition.appendBody(dst, v)
-	dst = appendInt32(dst, m.BrokerID)
-	dst = appendInt64(dst, m.EventTimestampMs)
-	dst = appendInt8(dst, m.RemotePartitionDeleteState)
+func (m *RemotePartitionDeleteMetadataRecord) writeBody(w *writer, v int16) {
+	m.TopicIDPartition.writeBody(w, v)
+	w.int32(m.BrokerID)
+	w.int64(m.EventTimestampMs)
+	w.int8(m.RemotePartitionDeleteState)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *RemotePartitionDeleteMetadataRecord) readBody(r *reader, v int16) {
@@ -566,12 +572,12 @@ func (m *RemotePartitionDeleteMetadataRecord) appendJSON(dst []byte, v int16) []
 func (m *RemoteDeletePartition) setDefaults() {
 }
 
-func (m *RemoteDeletePartition) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.Name, true)
-	dst = append(dst, m.ID[:]...)
-	dst = appendInt32(dst, m.Partition)
+func (m *RemoteDeletePartition) writeBody(w *writer, v int16) {
+	w.string(m.Name, true)
+	w.uuid(m.ID)
+	w.int32(m.Partition)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *RemoteDeletePartition) readBody(r *reader, v int16) {
@@ -640,8 +646,10 @@ func (*RemoteLogSegmentMetadataSnapshotRecord) SchemaName() string {
 func (m *RemoteLogSegmentMetadataSnapshotRecord) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *RemoteLogSegmentMetadataSnapshotRecord) AppendTo(dst []byte) []byte {
-	return m.appendBody(dst, m.Version)
+func (m *RemoteLogSegmentMetadataSnapshotRecord) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
 }
 
 // AppendJSON appends the body as Kafka's tools print it.
@@ -665,31 +673,31 @@ func (m *RemoteLogSegmentMetadataSnapshotRecord) ReadFrom(version int16, body []
 func (m *RemoteLogSegmentMetadataSnapshotRecord) setDefaults() {
 }
 
-func (m *RemoteLogSegmentMetadataSnapshotRecord) appendBody(dst []byte, v int16) []byte {
-	dst = append(dst, m.SegmentID[:]...)
-	dst = appendInt64(dst, m.StartOffset)
-	dst = appendInt64(dst, m.EndOffset)
-	dst = appendInt32(dst, m.BrokerID)
-	dst = appendInt64(dst, m.MaxTimestampMs)
-	dst = appendInt64(dst, m.EventTimestampMs)
-	dst = appendArrayLen(dst, len(m.SegmentLeaderEpochs), false, true)
+func (m *RemoteLogSegmentMetadataSnapshotRecord) writeBody(w *writer, v int16) {
+	w.uuid(m.SegmentID)
+	w.int64(m.StartOffset)
+	w.int64(m.EndOffset)
+	w.int32(m.BrokerID)
+	w.int64(m.MaxTimestampMs)
+	w.int64(m.EventTimestampMs)
+	w.arrayLen(len(m.SegmentLeaderEpochs), false, true)
 	for i := range m.SegmentLeaderEpochs {
-		dst = m.SegmentLeaderEpochs[i].appendBody(dst, v)
+		m.SegmentLeaderEpochs[i].writeBody(w, v)
 	}
-	dst = appendInt32(dst, m.SegmentSizeInBytes)
-	dst = appendBytes(dst, m.CustomMetadata, true, true)
-	dst = appendInt8(dst, m.RemoteLogSegmentState)
-	t := tagWriter{unknown: m.UnknownTags}
+	w.int32(m.SegmentSizeInBytes)
+	w.bytes(m.CustomMetadata, true, true)
+	w.int8(m.RemoteLogSegmentState)
+	t := tagWriter{w: w, unknown: m.UnknownTags}
 	if m.TxnIndexEmpty {
 		t.known++
 	}
-	dst = t.begin(dst)
+	t.begin()
 	if m.TxnIndexEmpty {
-		dst = t.open(dst, 0)
-		dst = appendBool(dst, m.TxnIndexEmpty)
-		dst = t.close(dst)
+		t.open(0)
+		w.bool(m.TxnIndexEmpty)
+		t.close()
 	}
-	return t.end(dst)
+	t.end()
 }
 
 func (m *RemoteLogSegmentMetadataSnapshotRecord) readBody(r *reader, v int16) {
@@ -762,11 +770,11 @@ func (m *RemoteLogSegmentMetadataSnapshotRecord) appendJSON(dst []byte, v int16)
 func (m *RemoteLogSnapshotEpoch) setDefaults() {
 }
 
-func (m *RemoteLogSnapshotEpoch) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt32(dst, m.LeaderEpoch)
-	dst = appendInt64(dst, m.Offset)
+func (m *RemoteLogSnapshotEpoch) writeBody(w *writer, v int16) {
+	w.int32(m.LeaderEpoch)
+	w.int64(m.Offset)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *RemoteLogSnapshotEpoch) readBody(r *reader, v int16) {

@@ -41,7 +41,11 @@ func (*ShareSnapshotKey) SchemaName() string { return "ShareSnapshotKey" }
 func (m *ShareSnapshotKey) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ShareSnapshotKey) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *ShareSnapshotKey) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *ShareSnapshotKey) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -62,12 +66,11 @@ func (m *ShareSnapshotKey) ReadFrom(version int16, body []byte) error {
 func (m *ShareSnapshotKey) setDefaults() {
 }
 
-func (m *ShareSnapshotKey) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.GroupID, false)
-	dst = append(dst, m.TopicID[:]...)
-	dst = appendInt32(dst, m.Partition)
+func (m *ShareSnapshotKey) writeBody(w *writer, v int16) {
+	w.string(m.GroupID, false)
+	w.uuid(m.TopicID)
+	w.int32(m.Partition)
 	_ = v
-	return dst
 }
 
 func (m *ShareSnapshotKey) readBody(r *reader, v int16) {
@@ -115,7 +118,11 @@ func (*ShareUpdateKey) SchemaName() string { return "ShareUpdateKey" }
 func (m *ShareUpdateKey) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ShareUpdateKey) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *ShareUpdateKey) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *ShareUpdateKey) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -136,12 +143,11 @@ func (m *ShareUpdateKey) ReadFrom(version int16, body []byte) error {
 func (m *ShareUpdateKey) setDefaults() {
 }
 
-func (m *ShareUpdateKey) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.GroupID, false)
-	dst = append(dst, m.TopicID[:]...)
-	dst = appendInt32(dst, m.Partition)
+func (m *ShareUpdateKey) writeBody(w *writer, v int16) {
+	w.string(m.GroupID, false)
+	w.uuid(m.TopicID)
+	w.int32(m.Partition)
 	_ = v
-	return dst
 }
 
 func (m *ShareUpdateKey) readBody(r *reader, v int16) {

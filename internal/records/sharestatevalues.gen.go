@@ -53,7 +53,11 @@ func (*ShareSnapshotValue) SchemaName() string { return "ShareSnapshotValue" }
 func (m *ShareSnapshotValue) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ShareSnapshotValue) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *ShareSnapshotValue) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *ShareSnapshotValue) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -75,28 +79,28 @@ func (m *ShareSnapshotValue) setDefaults() {
 	m.DeliveryCompleteCount = -1
 }
 
-func (m *ShareSnapshotValue) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt32(dst, m.SnapshotEpoch)
-	dst = appendInt32(dst, m.StateEpoch)
-	dst = appendInt32(dst, m.LeaderEpoch)
-	dst = appendInt64(dst, m.StartOffset)
-	dst = appendInt64(dst, m.CreateTimestamp)
-	dst = appendInt64(dst, m.WriteTimestamp)
-	dst = appendArrayLen(dst, len(m.StateBatches), false, true)
+func (m *ShareSnapshotValue) writeBody(w *writer, v int16) {
+	w.int32(m.SnapshotEpoch)
+	w.int32(m.StateEpoch)
+	w.int32(m.LeaderEpoch)
+	w.int64(m.StartOffset)
+	w.int64(m.CreateTimestamp)
+	w.int64(m.WriteTimestamp)
+	w.arrayLen(len(m.StateBatches), false, true)
 	for i := range m.StateBatches {
-		dst = m.StateBatches[i].appendBody(dst, v)
+		m.StateBatches[i].writeBody(w, v)
 	}
-	t := tagWriter{unknown: m.UnknownTags}
+	t := tagWriter{w: w, unknown: m.UnknownTags}
 	if m.DeliveryCompleteCount != -1 {
 		t.known++
 	}
-	dst = t.begin(dst)
+	t.begin()
 	if m.DeliveryCompleteCount != -1 {
-		dst = t.open(dst, 0)
-		dst = appendInt32(dst, m.DeliveryCompleteCount)
-		dst = t.close(dst)
+		t.open(0)
+		w.int32(m.DeliveryCompleteCount)
+		t.close()
 	}
-	return t.end(dst)
+	t.end()
 }
 
 func (m *ShareSnapshotValue) readBody(r *reader, v int16) {
@@ -160,13 +164,13 @@ func (m *ShareSnapshotValue) appendJSON(dst []byte, v int16) []byte {
 func (m *ShareSnapshotBatch) setDefaults() {
 }
 
-func (m *ShareSnapshotBatch) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt64(dst, m.FirstOffset)
-	dst = appendInt64(dst, m.LastOffset)
-	dst = appendInt8(dst, m.DeliveryState)
-	dst = appendInt16(dst, m.DeliveryCount)
+func (m *ShareSnapshotBatch) writeBody(w *writer, v int16) {
+	w.int64(m.FirstOffset)
+	w.int64(m.LastOffset)
+	w.int8(m.DeliveryState)
+	w.int16(m.DeliveryCount)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *ShareSnapshotBatch) readBody(r *reader, v int16) {
@@ -232,7 +236,11 @@ func (*ShareUpdateValue) SchemaName() string { return "ShareUpdateValue" }
 func (m *ShareUpdateValue) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *ShareUpdateValue) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *ShareUpdateValue) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *ShareUpdateValue) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -254,25 +262,25 @@ func (m *ShareUpdateValue) setDefaults() {
 	m.DeliveryCompleteCount = -1
 }
 
-func (m *ShareUpdateValue) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt32(dst, m.SnapshotEpoch)
-	dst = appendInt32(dst, m.LeaderEpoch)
-	dst = appendInt64(dst, m.StartOffset)
-	dst = appendArrayLen(dst, len(m.StateBatches), false, true)
+func (m *ShareUpdateValue) writeBody(w *writer, v int16) {
+	w.int32(m.SnapshotEpoch)
+	w.int32(m.LeaderEpoch)
+	w.int64(m.StartOffset)
+	w.arrayLen(len(m.StateBatches), false, true)
 	for i := range m.StateBatches {
-		dst = m.StateBatches[i].appendBody(dst, v)
+		m.StateBatches[i].writeBody(w, v)
 	}
-	t := tagWriter{unknown: m.UnknownTags}
+	t := tagWriter{w: w, unknown: m.UnknownTags}
 	if m.DeliveryCompleteCount != -1 {
 		t.known++
 	}
-	dst = t.begin(dst)
+	t.begin()
 	if m.DeliveryCompleteCount != -1 {
-		dst = t.open(dst, 0)
-		dst = appendInt32(dst, m.DeliveryCompleteCount)
-		dst = t.close(dst)
+		t.open(0)
+		w.int32(m.DeliveryCompleteCount)
+		t.close()
 	}
-	return t.end(dst)
+	t.end()
 }
 
 func (m *ShareUpdateValue) readBody(r *reader, v int16) {
@@ -327,13 +335,13 @@ func (m *ShareUpdateValue) appendJSON(dst []byte, v int16) []byte {
 func (m *ShareUpdateBatch) setDefaults() {
 }
 
-func (m *ShareUpdateBatch) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt64(dst, m.FirstOffset)
-	dst = appendInt64(dst, m.LastOffset)
-	dst = appendInt8(dst, m.DeliveryState)
-	dst = appendInt16(dst, m.DeliveryCount)
+func (m *ShareUpdateBatch) writeBody(w *writer, v int16) {
+	w.int64(m.FirstOffset)
+	w.int64(m.LastOffset)
+	w.int8(m.DeliveryState)
+	w.int16(m.DeliveryCount)
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *ShareUpdateBatch) readBody(r *reader, v int16) {

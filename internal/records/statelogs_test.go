@@ -84,7 +84,7 @@ func FuzzStateLogs(f *testing.F) {
 	}
 	group := NewGroupMetadataValue()
 	group.Version, group.ProtocolType = 4, "consumer"
-	subscription := append([]byte{0, 1}, (&ConsumerProtocolSubscription{Version: 1, Topics: []string{"t"}, OwnedPartitions: []ConsumerProtocolOwned{{Topic: "t"}}}).AppendTo(nil)...)
+	subscription := append([]byte{0, 1}, bodyOf(f, &ConsumerProtocolSubscription{Version: 1, Topics: []string{"t"}, OwnedPartitions: []ConsumerProtocolOwned{{Topic: "t"}}})...)
 	group.Members = []GroupMetadataMember{{Subscription: subscription, Assignment: []byte{0, 9, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff}}}
 	f.Add(string(offsetsLog), EncodeCoordinatorKey(NewGroupMetadataKey()), EncodeCoordinatorValue(group))
 	remote := NewRemoteLogSegmentMetadataRecord()
@@ -107,7 +107,8 @@ func FuzzStateLogs(f *testing.F) {
 		if g, ok := v.(*GroupMetadataValue); ok && !bytes.HasSuffix(GroupMetadataJSON(g), []byte("]}")) {
 			t.Errorf("%s", GroupMetadataJSON(g))
 		}
-		if _, _, err := l.Decode(EncodeCoordinatorKey(k), EncodeCoordinatorValue(v)); err != nil {
+		again := EncodeCoordinatorValue(v)
+		if _, _, err := l.Decode(EncodeCoordinatorKey(k), again); err != nil && len(again) > 0 { // empty: a string is too long
 			t.Errorf("%x cannot be read after being written: %v", value, err)
 		}
 	})

@@ -35,7 +35,11 @@ func (*TransactionLogKey) SchemaName() string { return "TransactionLogKey" }
 func (m *TransactionLogKey) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *TransactionLogKey) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *TransactionLogKey) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *TransactionLogKey) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -56,10 +60,9 @@ func (m *TransactionLogKey) ReadFrom(version int16, body []byte) error {
 func (m *TransactionLogKey) setDefaults() {
 }
 
-func (m *TransactionLogKey) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.TransactionalID, false)
+func (m *TransactionLogKey) writeBody(w *writer, v int16) {
+	w.string(m.TransactionalID, false)
 	_ = v
-	return dst
 }
 
 func (m *TransactionLogKey) readBody(r *reader, v int16) {

@@ -52,7 +52,11 @@ func (*TransactionLogValue) SchemaName() string { return "TransactionLogValue" }
 func (m *TransactionLogValue) RecordVersion() int16 { return m.Version }
 
 // AppendTo appends the body at RecordVersion.
-func (m *TransactionLogValue) AppendTo(dst []byte) []byte { return m.appendBody(dst, m.Version) }
+func (m *TransactionLogValue) AppendTo(dst []byte) ([]byte, error) {
+	w := writer{b: dst}
+	m.writeBody(&w, m.Version)
+	return w.b, w.err
+}
 
 // AppendJSON appends the body as Kafka's tools print it.
 func (m *TransactionLogValue) AppendJSON(dst []byte) []byte { return m.appendJSON(dst, m.Version) }
@@ -76,21 +80,21 @@ func (m *TransactionLogValue) setDefaults() {
 	m.NextProducerEpoch = -1
 }
 
-func (m *TransactionLogValue) appendBody(dst []byte, v int16) []byte {
-	dst = appendInt64(dst, m.ProducerID)
-	dst = appendInt16(dst, m.ProducerEpoch)
-	dst = appendInt32(dst, m.TransactionTimeoutMs)
-	dst = appendInt8(dst, m.TransactionStatus)
-	dst = appendArrayLen(dst, len(m.TransactionPartitions), m.TransactionPartitions == nil, v >= 1)
+func (m *TransactionLogValue) writeBody(w *writer, v int16) {
+	w.int64(m.ProducerID)
+	w.int16(m.ProducerEpoch)
+	w.int32(m.TransactionTimeoutMs)
+	w.int8(m.TransactionStatus)
+	w.arrayLen(len(m.TransactionPartitions), m.TransactionPartitions == nil, v >= 1)
 	for i := range m.TransactionPartitions {
-		dst = m.TransactionPartitions[i].appendBody(dst, v)
+		m.TransactionPartitions[i].writeBody(w, v)
 	}
-	dst = appendInt64(dst, m.TransactionLastUpdateTimestampMs)
-	dst = appendInt64(dst, m.TransactionStartTimestampMs)
+	w.int64(m.TransactionLastUpdateTimestampMs)
+	w.int64(m.TransactionStartTimestampMs)
 	if v < 1 {
-		return dst
+		return
 	}
-	t := tagWriter{unknown: m.UnknownTags}
+	t := tagWriter{w: w, unknown: m.UnknownTags}
 	if v >= 1 && m.PreviousProducerID != -1 {
 		t.known++
 	}
@@ -103,28 +107,28 @@ func (m *TransactionLogValue) appendBody(dst []byte, v int16) []byte {
 	if v >= 1 && m.NextProducerEpoch != -1 {
 		t.known++
 	}
-	dst = t.begin(dst)
+	t.begin()
 	if v >= 1 && m.PreviousProducerID != -1 {
-		dst = t.open(dst, 0)
-		dst = appendInt64(dst, m.PreviousProducerID)
-		dst = t.close(dst)
+		t.open(0)
+		w.int64(m.PreviousProducerID)
+		t.close()
 	}
 	if v >= 1 && m.NextProducerID != -1 {
-		dst = t.open(dst, 1)
-		dst = appendInt64(dst, m.NextProducerID)
-		dst = t.close(dst)
+		t.open(1)
+		w.int64(m.NextProducerID)
+		t.close()
 	}
 	if v >= 1 && m.ClientTransactionVersion != 0 {
-		dst = t.open(dst, 2)
-		dst = appendInt16(dst, m.ClientTransactionVersion)
-		dst = t.close(dst)
+		t.open(2)
+		w.int16(m.ClientTransactionVersion)
+		t.close()
 	}
 	if v >= 1 && m.NextProducerEpoch != -1 {
-		dst = t.open(dst, 3)
-		dst = appendInt16(dst, m.NextProducerEpoch)
-		dst = t.close(dst)
+		t.open(3)
+		w.int16(m.NextProducerEpoch)
+		t.close()
 	}
-	return t.end(dst)
+	t.end()
 }
 
 func (m *TransactionLogValue) readBody(r *reader, v int16) {
@@ -219,17 +223,17 @@ func (m *TransactionLogValue) appendJSON(dst []byte, v int16) []byte {
 func (m *TransactionLogPartitions) setDefaults() {
 }
 
-func (m *TransactionLogPartitions) appendBody(dst []byte, v int16) []byte {
-	dst = appendString(dst, m.Topic, v >= 1)
-	dst = appendArrayLen(dst, len(m.PartitionIDs), false, v >= 1)
+func (m *TransactionLogPartitions) writeBody(w *writer, v int16) {
+	w.string(m.Topic, v >= 1)
+	w.arrayLen(len(m.PartitionIDs), false, v >= 1)
 	for i := range m.PartitionIDs {
-		dst = appendInt32(dst, m.PartitionIDs[i])
+		w.int32(m.PartitionIDs[i])
 	}
 	if v < 1 {
-		return dst
+		return
 	}
 	_ = v
-	return appendTags(dst, m.UnknownTags)
+	w.tags(m.UnknownTags)
 }
 
 func (m *TransactionLogPartitions) readBody(r *reader, v int16) {

@@ -429,7 +429,11 @@ func TestCut(t *testing.T) {
 	}
 	var sizes []int
 	n := 0
-	for _, b := range cut(recs) {
+	batches, err := cut(recs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range batches {
 		sizes = append(sizes, len(b))
 		for _, m := range b {
 			if m != recs[n] {
@@ -441,11 +445,29 @@ func TestCut(t *testing.T) {
 	if n != len(recs) || !slices.Equal(sizes, []int{maxRecordsPerBatch, maxRecordsPerBatch, 1}) {
 		t.Errorf("%d records in batches of %v", n, sizes)
 	}
-	big := records.NewConfigRecord()
-	text := string(make([]byte, maxBytesPerBatch/2+1))
-	big.Value = &text
-	if got := cut([]records.Message{big, big, big}); len(got) != 3 {
-		t.Errorf("%d batches of large records", len(got))
+	big := records.NewPartitionRecord()
+	big.Replicas = make([]int32, maxBytesPerBatch/8+1)
+	if got, err := cut([]records.Message{big, big, big}); err != nil || len(got) != 3 {
+		t.Errorf("%d batches of large records, %v", len(got), err)
+	}
+}
+
+// TestRecordsThatCannotBeWrittenAreNotProposed: Kafka's readers refuse longer strings.
+func TestRecordsThatCannotBeWrittenAreNotProposed(t *testing.T) {
+	c, e := start(t, clock.NewVirtual(time.UnixMilli(1e12)), 0)
+	c.Close() // the loop's state belongs to the test now
+	c.spec = metadata.Empty()
+	spec, before := c.spec, e.batches()
+	long := records.NewConfigRecord()
+	text := strings.Repeat("x", 32768)
+	long.Value = &text
+	for _, recs := range [][]records.Message{{long}, {records.NewNoOpRecord(), long}} {
+		if end, err := c.propose(controller.Result{Records: recs}); end != 0 || kafka.CodeOf(err) != kafka.UnknownServerError {
+			t.Errorf("%d records: %d, %v", len(recs), end, err)
+		}
+	}
+	if c.spec != spec || e.batches() != before {
+		t.Error("something was proposed")
 	}
 }
 

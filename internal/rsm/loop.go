@@ -288,9 +288,9 @@ func withoutBrackets(recs []records.Message) []records.Message {
 // split cuts records into batches. What must become visible together and does not
 // fit one batch goes into a metadata transaction (KIP-868).
 func (c *Controller) split(res controller.Result) ([][]records.Message, error) {
-	batches := cut(res.Records)
-	if len(batches) == 1 || !res.Atomic {
-		return batches, nil
+	batches, err := cut(res.Records)
+	if err != nil || len(batches) == 1 || !res.Atomic {
+		return batches, err
 	}
 	if mv, ok := c.spec.MetadataVersion(); !ok || int16(mv) < int16(features.V36IV1) {
 		return nil, kafka.RecordListTooLarge.Errorf("%d records must be committed together, more than one batch holds", len(res.Records))
@@ -301,23 +301,29 @@ func (c *Controller) split(res controller.Result) ([][]records.Message, error) {
 	all := make([]records.Message, 0, len(res.Records)+2)
 	all = append(all, begin)
 	all = append(all, res.Records...)
-	return cut(append(all, records.NewEndTransactionRecord())), nil
+	return cut(append(all, records.NewEndTransactionRecord()))
 }
 
-// cut splits records by number and size.
-func cut(recs []records.Message) [][]records.Message {
+// frameBytes is the most that the frame of a record takes before its body.
+const frameBytes = 7
+
+// cut splits records by number and size, and refuses those that cannot be written.
+func cut(recs []records.Message) ([][]records.Message, error) {
 	var out [][]records.Message
 	var buf []byte
 	start, size := 0, 0
 	for i, r := range recs {
-		buf = records.AppendFrame(buf[:0], r)
-		if i > start && (i-start >= maxRecordsPerBatch || size+len(buf) > maxBytesPerBatch) {
+		var err error
+		if buf, err = r.AppendTo(buf[:0]); err != nil {
+			return nil, kafka.UnknownServerError.Errorf("%s: %w", r.SchemaName(), err)
+		}
+		if i > start && (i-start >= maxRecordsPerBatch || size+len(buf)+frameBytes > maxBytesPerBatch) {
 			out = append(out, recs[start:i])
 			start, size = i, 0
 		}
-		size += len(buf)
+		size += len(buf) + frameBytes
 	}
-	return append(out, recs[start:])
+	return append(out, recs[start:]), nil
 }
 
 // untilTimer is how long the loop may sleep.

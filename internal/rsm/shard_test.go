@@ -87,6 +87,33 @@ func TestAppendFailureLeavesNoTrace(t *testing.T) {
 	}
 }
 
+// TestRecordsThatCannotBeEncodedAreNotAppended: an encoder leaves a key or value empty
+// that it has no form for. Nothing of the outcome reaches the log, and the shard goes on,
+// now and after the next load.
+func TestRecordsThatCannotBeEncodedAreNotAppended(t *testing.T) {
+	k := newToyKit(t, alone, nil)
+	k.active()
+	good := coord.Record{Key: []byte("a"), Value: []byte("1")}
+	for _, bad := range []coord.Record{{}, {Value: []byte("1")}, {Key: []byte{}, Value: []byte("1")}, {Key: []byte("a"), Value: []byte{}}} {
+		k.want(k.do(func(_ *toy, _ int64, to coord.Token) coord.Outcome {
+			o := coord.Answer(to, text("set"))
+			o.Records, o.Op = []coord.Record{good, bad, good}, "bad"
+			return o
+		}), "", kafka.UnknownServerError)
+	}
+	if end := k.part().Log().LogEndOffset(); end != 0 {
+		t.Errorf("the log ends at %d", end)
+	}
+	k.want(k.do(get("a", true)), "", nil)
+	if got := k.events.since(1); strings.Count(got, "append failed bad UNKNOWN_SERVER_ERROR") != 4 {
+		t.Errorf("events: %s", got)
+	}
+	k.want(k.do(set("a", "1")), "set", nil)
+	k.lead(1, true)
+	k.active()
+	k.want(k.do(get("a", true)), "1", nil)
+}
+
 // TestSplitOutcome: work that may be split goes into as many batches as it takes; its
 // outcome follows the last one.
 func TestSplitOutcome(t *testing.T) {

@@ -35,11 +35,12 @@ func (m *Machine) Describe(to coord.Token, id string) coord.Outcome {
 	return answer(to, resp)
 }
 
-// Filter chooses transactions for ListTransactions; the zero Filter is not ready.
+// Filter chooses transactions for ListTransactions; the zero Filter is not ready. It is
+// made once a request, and every machine asks it for each of its transactions.
 type Filter struct {
-	states      []State
-	anyState    bool
-	producerIDs []int64
+	// A nil set chooses all.
+	states      map[State]struct{}
+	producerIDs map[int64]struct{}
 	durationMs  int64
 	pattern     *regexp.Regexp
 	// UnknownStates are the names of states that there are not.
@@ -48,13 +49,24 @@ type Filter struct {
 
 // ParseFilter reads the filters of a request.
 func ParseFilter(req *kmsg.ListTransactionsRequest) (*Filter, error) {
-	f := &Filter{anyState: len(req.StateFilters) == 0, producerIDs: req.ProducerIDFilters, durationMs: -1}
+	f := &Filter{durationMs: -1}
+	unknown := map[string]struct{}{}
 	for _, name := range req.StateFilters {
+		if f.states == nil {
+			f.states = map[State]struct{}{}
+		}
 		if s, ok := ParseState(name); ok {
-			f.states = append(f.states, s)
-		} else if !slices.Contains(f.UnknownStates, name) {
+			f.states[s] = struct{}{}
+		} else if _, told := unknown[name]; !told {
+			unknown[name] = struct{}{}
 			f.UnknownStates = append(f.UnknownStates, name)
 		}
+	}
+	for _, id := range req.ProducerIDFilters {
+		if f.producerIDs == nil {
+			f.producerIDs = make(map[int64]struct{}, len(req.ProducerIDFilters))
+		}
+		f.producerIDs[id] = struct{}{}
 	}
 	if req.Version >= 1 {
 		f.durationMs = req.DurationFilterMillis
@@ -70,10 +82,14 @@ func ParseFilter(req *kmsg.ListTransactionsRequest) (*Filter, error) {
 }
 
 func (f *Filter) includes(t *Transaction, nowMs int64) bool {
-	return (f.anyState || slices.Contains(f.states, t.State)) &&
-		(len(f.producerIDs) == 0 || slices.Contains(f.producerIDs, t.ProducerID)) &&
+	return chooses(f.states, t.State) && chooses(f.producerIDs, t.ProducerID) &&
 		(f.durationMs < 0 || nowMs-t.StartMs > f.durationMs) &&
 		(f.pattern == nil || f.pattern.MatchString(t.ID))
+}
+
+func chooses[K comparable](set map[K]struct{}, k K) bool {
+	_, ok := set[k]
+	return ok || set == nil
 }
 
 // List answers with a ListTransactionsResponse of this partition's transactions.

@@ -2,10 +2,12 @@ package txn
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/twmb/franz-go/pkg/kbin"
 
 	"github.com/gregorhq/gregor/internal/coord"
+	"github.com/gregorhq/gregor/internal/invariant"
 	"github.com/gregorhq/gregor/internal/kafka"
 )
 
@@ -44,19 +46,28 @@ type Value struct {
 	ClientTransactionVersion int16
 }
 
-// AppendKey appends TransactionLogKey version 0 with its version.
+// AppendKey appends TransactionLogKey version 0 with its version. It appends nothing for
+// an id that no key has room for: a length that wrapped would be the key of another id.
 func AppendKey(dst []byte, transactionalID string) []byte {
+	if len(transactionalID) > math.MaxInt16 {
+		return dst
+	}
 	return kbin.AppendString(kbin.AppendInt16(dst, keyVersion), transactionalID)
 }
 
-// ParseKey reads a key; ok is false for a kind of record that is not known.
+// ParseKey reads a key; ok is false for a kind of record that is not known. The whole key
+// must be used up: what begins like the key of an id is not that id's.
 func ParseKey(key []byte) (transactionalID string, ok bool, err error) {
 	r := kbin.Reader{Src: key}
 	if v := r.Int16(); r.Ok() && v != keyVersion {
 		return "", false, nil
 	}
 	id := r.String()
-	if err := r.Complete(); err != nil {
+	err = r.Complete()
+	if err == nil && len(r.Src) > 0 {
+		err = fmt.Errorf("%d bytes of garbage at the end", len(r.Src))
+	}
+	if err != nil {
 		return "", false, fmt.Errorf("key of %d bytes in __transaction_state: %w", len(key), err)
 	}
 	return id, true, nil
@@ -93,6 +104,7 @@ func appendTopics(dst []byte, topics []TopicPartitions, flex bool) []byte {
 	if !flex {
 		dst = kbin.AppendNullableArrayLen(dst, len(topics), topics == nil)
 		for _, t := range topics {
+			invariant.Check(len(t.Topic) <= math.MaxInt16, "a topic name of %d bytes is in a transaction", len(t.Topic))
 			dst = kbin.AppendString(dst, t.Topic)
 			dst = kbin.AppendArrayLen(dst, len(t.Partitions))
 			for _, p := range t.Partitions {

@@ -113,6 +113,27 @@ func TestDamagedRecords(t *testing.T) {
 	}
 }
 
+// TestKeysOfLongIDs: the key of one id never reads as that of another, and an id that a
+// key has no room for has none.
+func TestKeysOfLongIDs(t *testing.T) {
+	for _, n := range []int{1, 32767} {
+		id := strings.Repeat("x", n)
+		key := AppendKey(nil, id)
+		if got, ok, err := ParseKey(key); !ok || err != nil || got != id {
+			t.Errorf("%d bytes: parsed %d, %v, %v", n, len(got), ok, err)
+		}
+		if got, ok, err := ParseKey(append(key, 'x')); ok || err == nil {
+			t.Errorf("%d bytes and one more: parsed %d, %v, %v", n, len(got), ok, err)
+		}
+	}
+	for _, n := range []int{32768, 65536, 65536 + 6} {
+		txn := Transaction{ID: "victim" + strings.Repeat("x", n-6), State: Empty}
+		if r := txn.record(2); len(r.Key) > 0 {
+			t.Errorf("%d bytes: a key of %d", n, len(r.Key))
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	for _, txn := range goldenTransactions {
 		f.Add(txn.record(0).Value)

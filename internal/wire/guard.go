@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 )
 
 // What checkBody finds wrong with a body.
@@ -11,7 +12,13 @@ var (
 	errNull     = errors.New("a field that cannot be null is null")
 	errLength   = errors.New("a length is negative or too large")
 	errTooDense = errors.New("decoding would take far more memory than the body has bytes")
+	errLong     = errors.New("a string is longer than 32767 bytes")
 )
+
+// maxString is the most bytes that a string has in any version of any message. A compact
+// length could say more, but what a request names is written into records and answers
+// whose strings have a length of 16 bits.
+const maxString = math.MaxInt16
 
 // Memory that decoding takes beside the bytes themselves. An unknown tagged field
 // goes into a map: the first one of a struct makes the map, each further one fills
@@ -148,13 +155,14 @@ func (w *walker) field(f *field) error {
 
 func (w *walker) str(f *field) error {
 	n, err := w.length(2)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if n < 0 {
-		if f.kind == str {
-			return errNull
-		}
+	case n > maxString:
+		return errLong
+	case n < 0 && f.kind == str:
+		return errNull
+	case n < 0:
 		return nil
 	}
 	// The allocator rounds sizes up by at most a quarter, or to eight bytes.

@@ -3,37 +3,37 @@ package main
 import "fmt"
 
 func (g *gen) writer(m *message, s *structDef) {
-	g.p("func (m *%s) appendBody(dst []byte, v int16) []byte {", s.name)
+	g.p("func (m *%s) writeBody(w *writer, v int16) {", s.name)
 	for _, f := range s.fields {
 		if f.tag < 0 {
 			g.guarded(f.versionCond(), func() { g.writeField(m, f) })
 		}
 	}
 	if m.flexible == noVersion {
-		g.p("_ = v\nreturn dst\n}\n")
+		g.p("_ = v\n}\n")
 		return
 	}
 	if m.flexible > 0 {
-		g.p("if v < %d {\nreturn dst\n}", m.flexible)
+		g.p("if v < %d {\nreturn\n}", m.flexible)
 	}
 	tagged := s.tagged()
 	if len(tagged) == 0 {
-		g.p("_ = v\nreturn appendTags(dst, m.UnknownTags)\n}\n")
+		g.p("_ = v\nw.tags(m.UnknownTags)\n}\n")
 		return
 	}
-	g.p("t := tagWriter{unknown: m.UnknownTags}")
+	g.p("t := tagWriter{w: w, unknown: m.UnknownTags}")
 	for _, f := range tagged {
 		g.guarded(and(f.versionCond(), f.notDefault()), func() { g.p("t.known++") })
 	}
-	g.p("dst = t.begin(dst)")
+	g.p("t.begin()")
 	for _, f := range tagged {
 		g.guarded(and(f.versionCond(), f.notDefault()), func() {
-			g.p("dst = t.open(dst, %d)", f.tag)
+			g.p("t.open(%d)", f.tag)
 			g.writeField(m, f)
-			g.p("dst = t.close(dst)")
+			g.p("t.close()")
 		})
 	}
-	g.p("return t.end(dst)\n}\n")
+	g.p("t.end()\n}\n")
 }
 
 func and(a, b string) string {
@@ -61,7 +61,7 @@ func (g *gen) writeField(m *message, f *field) {
 		if f.nullable {
 			null = n + " == nil"
 		}
-		g.p("dst = appendArrayLen(dst, len(%s), %s, %s)", n, null, flex)
+		g.p("w.arrayLen(len(%s), %s, %s)", n, null, flex)
 		g.p("for i := range %s {", n)
 		g.writeValue(f, n+"[i]", flex, false)
 		g.p("}")
@@ -72,33 +72,29 @@ func (g *gen) writeField(m *message, f *field) {
 
 func (g *gen) writeValue(f *field, expr, flex string, nullable bool) {
 	switch f.typ {
-	case "uuid":
-		g.p("dst = append(dst, %s[:]...)", expr)
 	case "string":
 		if nullable {
-			g.p("dst = appendNullableString(dst, %s, %s)", expr, flex)
+			g.p("w.nullableString(%s, %s)", expr, flex)
 		} else {
-			g.p("dst = appendString(dst, %s, %s)", expr, flex)
+			g.p("w.string(%s, %s)", expr, flex)
 		}
 	case "bytes":
-		g.p("dst = appendBytes(dst, %s, %t, %s)", expr, nullable, flex)
-	case "bool", "int8", "int16", "uint16", "int32", "int64", "float64":
-		g.p("dst = append%s(dst, %s)", title(f.typ), expr)
+		g.p("w.bytes(%s, %t, %s)", expr, nullable, flex)
+	case "bool", "int8", "int16", "uint16", "int32", "int64", "float64", "uuid":
+		g.p("w.%s(%s)", f.typ, expr)
 	default:
 		switch {
 		case nullable && f.tag >= 0:
-			g.p("dst = appendBool(dst, %s != nil)\nif %s != nil {", expr, expr)
+			g.p("w.bool(%s != nil)\nif %s != nil {", expr, expr)
 		case nullable: // -1 stands for null here, and 0 in a tag
-			g.p("if %s == nil {\ndst = appendInt8(dst, -1)\n} else {\ndst = appendInt8(dst, 1)", expr)
+			g.p("if %s == nil {\nw.int8(-1)\n} else {\nw.int8(1)", expr)
 		}
-		g.p("dst = %s.appendBody(dst, v)", expr)
+		g.p("%s.writeBody(w, v)", expr)
 		if nullable {
 			g.p("}")
 		}
 	}
 }
-
-func title(s string) string { return string(s[0]-'a'+'A') + s[1:] }
 
 func (g *gen) reader(m *message, s *structDef) {
 	g.p("func (m *%s) readBody(r *reader, v int16) {", s.name)

@@ -41,8 +41,8 @@ message Thing key 3 versions 0-2 flexible 1
 	src := string(generate("test", "newThing", messages))
 	for _, want := range []string{
 		"type Thing struct", "ThingID int32", "ISR []int32", "m.ThingID = -1",
-		"if v <= 1 {", "if v < 1 {", "case id == 0 && v >= 2:", "appendNullableString(dst, m.Name, v >= 1)",
-		"m.ELR = []int32{}", "(m.ELR == nil || len(m.ELR) > 0)", "appendInt8(dst, -1)", "r.int8() >= 0", "jsonNullableBytes(dst, m.Data)",
+		"if v <= 1 {", "if v < 1 {", "case id == 0 && v >= 2:", "w.nullableString(m.Name, v >= 1)",
+		"m.ELR = []int32{}", "(m.ELR == nil || len(m.ELR) > 0)", "w.int8(-1)", "r.int8() >= 0", "jsonNullableBytes(dst, m.Data)",
 	} {
 		if !strings.Contains(src, want) {
 			t.Errorf("the output lacks %q", want)
