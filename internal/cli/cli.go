@@ -7,14 +7,16 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/gregorhq/gregor/internal/buildinfo"
 )
 
 // Env is the world that a command sees. Streams belong to the caller.
 type Env struct {
-	Name   string   // the command's name without directory and without ".sh"
-	Args   []string // the words after the name
+	Name string   // the command's name without directory and without ".sh"
+	Args []string // the words after the name
+	// In may still be in a Read of the command's when Run returns because ctx ended.
 	In     io.Reader
 	Out    io.Writer
 	Err    io.Writer
@@ -31,6 +33,21 @@ type Command struct {
 	Run func(ctx context.Context, env *Env) int
 	// KafkaName is true for the names that Kafka ships in bin/; links are made for these.
 	KafkaName bool
+}
+
+// Exit codes of a tool that a signal ended, which are those of a Java program.
+const (
+	interrupted = 128 + int(syscall.SIGINT)
+	terminated  = 128 + int(syscall.SIGTERM)
+)
+
+// signalCode is the exit code of a tool that ended because ctx did. The cause that
+// signal.NotifyContext gives begins with the signal's name.
+func signalCode(ctx context.Context) int {
+	if cause := context.Cause(ctx); cause != nil && strings.HasPrefix(cause.Error(), syscall.SIGTERM.String()) {
+		return terminated
+	}
+	return interrupted
 }
 
 // Dispatch picks the command by argv[0] when that is a tool's name, else by the

@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/gregorhq/gregor/internal/cli/opt"
+	"github.com/gregorhq/gregor/internal/log4j"
 )
 
 const formatterPropertyDoc = "A setting of the formatter, key=value; may be repeated: print.timestamp, print.key, print.offset, print.epoch, print.partition, print.headers (false), print.value (true), key.separator (tab), line.separator (newline), headers.separator (,), null.literal (null), key.deserializer, value.deserializer, headers.deserializer."
@@ -28,7 +29,7 @@ var consoleConsumerTable = opt.Table{Options: append([]opt.Option{
 	{Name: "consumer-property", Kind: opt.List, Arg: "consumer_prop", Doc: "(DEPRECATED) Like --command-property."},
 	{Name: "command-config", Kind: opt.Value, Arg: "config file", Doc: "A properties file with consumer settings; --command-property wins over it."},
 	{Name: "consumer.config", Kind: opt.Value, Arg: "config file", Doc: "(DEPRECATED) Like --command-config."},
-	{Name: "formatter", Kind: opt.Value, Arg: "class", Default: defaultFormatterClass, Doc: "The class that formats messages: the default, NoOpMessageFormatter or LoggingMessageFormatter."},
+	{Name: "formatter", Kind: opt.Value, Arg: "class", Default: defaultFormatterClass, Doc: "The class that formats messages: " + formatterNames + "."},
 	{Name: "formatter-property", Kind: opt.List, Arg: "prop", Doc: formatterPropertyDoc},
 	{Name: "property", Kind: opt.List, Arg: "prop", Doc: "(DEPRECATED) Like --formatter-property."},
 	{Name: "formatter-config", Kind: opt.Value, Arg: "config file", Doc: "A properties file for the formatter; --formatter-property wins over it."},
@@ -59,14 +60,14 @@ func consoleConsumer(ctx context.Context, env *Env) int {
 		return wrongUsage(env, &consoleConsumerTable, err)
 	}
 	defer c.Close()
-	format, err := consoleFormatter(v)
+	format, err := consoleFormatter(env, v)
 	if err != nil {
 		return wrongUsage(env, &consoleConsumerTable, err)
 	}
 	n, err := readConsole(ctx, env, c, v, format)
 	c.leave()
 	if err != nil && ctx.Err() == nil {
-		slogTo(env).Error("Error processing message, terminating consumer process: " + reason(err))
+		logTo(env, "org.apache.kafka.tools.consumer.ConsoleConsumer").Error("Error processing message, terminating consumer process: " + reason(err))
 	}
 	fmt.Fprintf(env.Err, "Processed a total of %d messages\n", n)
 	if v.Has("enable-systest-events") {
@@ -74,8 +75,11 @@ func consoleConsumer(ctx context.Context, env *Env) int {
 	}
 	// A failure to receive, silence among them, ends the tool but is no failure of
 	// it; scripts rely on that. A message that cannot be shown is.
-	if errors.As(err, new(*unreadable)) {
+	switch {
+	case errors.As(err, new(*unreadable)):
 		return 1
+	case ctx.Err() != nil:
+		return signalCode(ctx)
 	}
 	return 0
 }
@@ -92,13 +96,13 @@ func (c *cluster) leave() {
 	_ = c.CommitMarkedOffsets(ctx)
 }
 
-// leavePatience bounds the last commit of a consumer that ends.
-const leavePatience = 5 * time.Second
-
 // unreadable is the error of a message that the formatter cannot print.
 type unreadable struct{ error }
 
-func slogTo(env *Env) *slog.Logger { return slog.New(slog.NewTextHandler(env.Err, nil)) }
+// logTo returns the log of a class of Kafka's, which its tools write to standard error.
+func logTo(env *Env, class string) *slog.Logger {
+	return log4j.Named(slog.New(log4j.NewHandler(env.Err, slog.LevelInfo)), class, "")
+}
 
 func checkConsoleConsumer(env *Env, v *opt.Values) error {
 	if err := v.OneOf("topic", "include"); err != nil {
@@ -227,7 +231,7 @@ func consolePartition(v *opt.Values) (kgo.Opt, error) {
 }
 
 // readConsole prints messages until the count, the silence or ctx ends it.
-func readConsole(ctx context.Context, env *Env, c *cluster, v *opt.Values, format func([]byte, *kgo.Record) ([]byte, error)) (int, error) {
+func readConsole(ctx context.Context, env *Env, c *cluster, v *opt.Values, format messageFormat) (int, error) {
 	limit, silence := math.MaxInt, time.Duration(math.MaxInt64)
 	if v.Has("max-messages") {
 		n, err := strconv.Atoi(v.Get("max-messages"))

@@ -1,13 +1,11 @@
 package cli
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -31,7 +29,7 @@ var consoleProducerTable = opt.Table{Options: append([]opt.Option{
 	{Name: "request-required-acks", Kind: opt.Value, Arg: "request required acks", Default: "-1", Doc: "The acknowledgements that a message needs (acks)."},
 	{Name: "request-timeout-ms", Kind: opt.Value, Type: "Integer", Arg: "request timeout ms", Default: "1500", Doc: "How long a request may take (request.timeout.ms)."},
 	{Name: "metadata-expiry-ms", Kind: opt.Value, Type: "Long", Arg: "metadata expiration interval", Default: "300000", Doc: "After which time metadata is asked for again (metadata.max.age.ms)."},
-	{Name: "max-block-ms", Kind: opt.Value, Type: "Long", Arg: "max block on send", Default: "60000", Doc: "How long a send may wait for metadata and memory."},
+	{Name: "max-block-ms", Kind: opt.Value, Type: "Long", Arg: "max block on send", Default: "60000", Doc: "How long a send may wait until the topic is known (max.block.ms)."},
 	{Name: "max-memory-bytes", Kind: opt.Value, Type: "Long", Arg: "total memory in bytes", Default: "33554432", Doc: "The memory for messages that wait to be sent (buffer.memory)."},
 	{Name: "max-partition-memory-bytes", Kind: opt.Value, Type: "Integer", Arg: "memory in bytes per partition", Doc: "(Deprecated) Like --batch-size."},
 	{Name: "line-reader", Kind: opt.Value, Arg: "reader_class", Default: lineReaderClass, Doc: "The class that reads lines; only the default one is known."},
@@ -62,8 +60,14 @@ func consoleProducer(ctx context.Context, env *Env) int {
 		fmt.Fprintln(env.Err, err)
 		return 1
 	}
-	if err := publishConsole(ctx, env, v, reader, props); err != nil {
-		fmt.Fprintln(env.Err, reason(err))
+	err = publishConsole(ctx, env, v, reader, props)
+	if err != nil {
+		fmt.Fprintln(env.Err, exception(err))
+	}
+	switch {
+	case ctx.Err() != nil:
+		return signalCode(ctx)
+	case err != nil:
 		return 1
 	}
 	return 0
@@ -136,13 +140,19 @@ func consoleProducerSettings(v *opt.Values) (*lineReader, map[string]string, err
 		return nil, nil, err
 	}
 	for key, option := range map[string]string{
-		"batch.size": "batch-size", "retries": "message-send-max-retries", "retry.backoff.ms": "retry-backoff-ms", "linger.ms": "timeout",
+		"batch.size": "batch-size", "retry.backoff.ms": "retry-backoff-ms", "linger.ms": "timeout",
 		"acks": "request-required-acks", "request.timeout.ms": "request-timeout-ms", "metadata.max.age.ms": "metadata-expiry-ms",
 		"max.block.ms": "max-block-ms", "buffer.memory": "max-memory-bytes", "send.buffer.bytes": "socket-buffer-size",
 	} {
 		if _, set := props[key]; !set || v.Has(option) {
 			props[key] = v.Get(option)
 		}
+	}
+	// The client counts a connection that is refused as a try, which Kafka's producer does
+	// not: with the default of 3 a leader that restarts would lose records. Unless a number
+	// is asked for, the delivery timeout alone ends the tries.
+	if v.Has("message-send-max-retries") {
+		props["retries"] = v.Get("message-send-max-retries")
 	}
 	if v.Has("max-partition-memory-bytes") {
 		props["batch.size"] = v.Get("max-partition-memory-bytes")
@@ -189,45 +199,13 @@ func producerOptions(props map[string]string) ([]kgo.Opt, error) {
 	number("linger.ms", func(n int64) { opts = append(opts, kgo.ProducerLinger(time.Duration(n)*time.Millisecond)) })
 	number("buffer.memory", func(n int64) { opts = append(opts, kgo.MaxBufferedBytes(int(max(n, 1)))) })
 	number("delivery.timeout.ms", func(n int64) { opts = append(opts, kgo.RecordDeliveryTimeout(time.Duration(n)*time.Millisecond)) })
+	number("retries", func(n int64) { opts = append(opts, kgo.RecordRetries(int(min(n, math.MaxInt32)))) })
+	number("request.timeout.ms", func(n int64) {
+		// The client takes nothing shorter or longer.
+		limit := min(max(time.Duration(n)*time.Millisecond, 100*time.Millisecond), 15*time.Minute)
+		opts = append(opts, kgo.ProduceRequestTimeout(limit), kgo.RequestTimeoutOverhead(limit))
+	})
 	return opts, errors.Join(errs...)
-}
-
-func publishConsole(ctx context.Context, env *Env, v *opt.Values, reader *lineReader, props map[string]string) error {
-	opts, err := producerOptions(props)
-	if err != nil {
-		return err
-	}
-	c, err := connect(v.Get("bootstrap-server"), props, append(opts, kgo.DefaultProduceTopic(v.Get("topic")), kgo.ClientID(orDefault(props["client.id"], "console-producer")))...)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	send := &sender{c: c}
-	in := bufio.NewReaderSize(env.In, 64<<10)
-	for ctx.Err() == nil && send.failure() == nil {
-		if env.Terminal {
-			fmt.Fprint(env.Out, ">")
-		}
-		line, rerr := in.ReadBytes('\n')
-		if rerr != nil && rerr != io.EOF {
-			return errors.Join(fmt.Errorf("reading standard input: %w", rerr), send.finish())
-		}
-		if len(line) > 0 {
-			r, err := reader.record(bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r")))
-			if err != nil {
-				return errors.Join(err, send.finish())
-			}
-			if send.send(r); v.Has("sync") {
-				if err := c.Flush(ctx); err != nil {
-					return err
-				}
-			}
-		}
-		if rerr == io.EOF {
-			break
-		}
-	}
-	return send.finish()
 }
 
 // lineReader takes records out of lines: headers, key, value.

@@ -60,7 +60,7 @@ func consumerPerf(ctx context.Context, env *Env) int {
 	}
 	switch {
 	case ctx.Err() != nil:
-		return interrupted
+		return signalCode(ctx)
 	case errors.Is(err, opt.ErrUsage):
 		return wrongUsage(env, &consumerPerfTable, err)
 	case err != nil:

@@ -49,7 +49,7 @@ func e2eLatency(ctx context.Context, env *Env) int {
 		err = r.run(ctx)
 	}
 	if ctx.Err() != nil {
-		return interrupted
+		return signalCode(ctx)
 	}
 	if errors.Is(err, opt.ErrUsage) {
 		return wrongUsage(env, &e2eLatencyTable, err)

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // exceptionPackage is where Kafka's tools find the classes of the protocol's errors.
@@ -72,8 +73,10 @@ func exception(err error) string {
 	switch {
 	case errors.As(err, &ke):
 		return exceptionName(ke.Code) + ": " + reason(err)
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, kgo.ErrRecordTimeout):
 		return exceptionPackage + "TimeoutException: " + reason(err)
+	case errors.Is(err, errForced):
+		return "org.apache.kafka.common.KafkaException: " + reason(err)
 	}
 	return reason(err)
 }

@@ -2,14 +2,18 @@ package cli
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"log/slog"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/gregorhq/gregor/internal/cli/opt"
+	"github.com/gregorhq/gregor/internal/records"
 )
 
 // columns is what the default formatter of kafka-console-consumer prints.
@@ -19,16 +23,88 @@ type columns struct {
 	readKey, readValue, readHeader                           func([]byte) (string, error)
 }
 
+// messageFormat appends what a formatter prints of a record.
+type messageFormat func([]byte, *kgo.Record) ([]byte, error)
+
+// formatterNames are the classes that consoleFormatter knows.
+const formatterNames = "DefaultMessageFormatter, LoggingMessageFormatter and NoOpMessageFormatter, and for the records of internal topics OffsetsMessageFormatter, GroupMetadataMessageFormatter and TransactionLogMessageFormatter"
+
 // consoleFormatter returns the formatter of the --formatter class.
-func consoleFormatter(v *opt.Values) (func([]byte, *kgo.Record) ([]byte, error), error) {
+func consoleFormatter(env *Env, v *opt.Values) (messageFormat, error) {
 	class := v.Get("formatter")
 	switch short := class[strings.LastIndexByte(class, '.')+1:]; short {
 	case "DefaultMessageFormatter":
+		return columnsFormat(v)
+	case "LoggingMessageFormatter":
+		format, err := columnsFormat(v)
+		return loggingFormat(logTo(env, "org.apache.kafka.tools.consumer.LoggingMessageFormatter"), format), err
 	case "NoOpMessageFormatter":
 		return func(b []byte, _ *kgo.Record) ([]byte, error) { return b, nil }, nil
-	default:
-		return nil, fmt.Errorf("formatter %s: classes cannot be loaded here; there are %s and NoOpMessageFormatter", class, defaultFormatterClass)
+	case "OffsetsMessageFormatter":
+		return stateFormat(records.OffsetsLog, new(records.LegacyOffsetCommitKey).APIKey(), new(records.OffsetCommitKey).APIKey()), nil
+	case "GroupMetadataMessageFormatter":
+		return stateFormat(records.OffsetsLog, new(records.GroupMetadataKey).APIKey()), nil
+	case "TransactionLogMessageFormatter":
+		return stateFormat(records.TransactionLog, new(records.TransactionLogKey).APIKey()), nil
 	}
+	return nil, fmt.Errorf("formatter %s: classes cannot be loaded here; there are %s", class, formatterNames)
+}
+
+// loggingFormat prints like format, and logs each record.
+func loggingFormat(log *slog.Logger, format messageFormat) messageFormat {
+	return func(b []byte, r *kgo.Record) ([]byte, error) {
+		b, err := format(b, r)
+		if err != nil {
+			return b, err
+		}
+		text := timestampText(r) + ", "
+		if text == "NO_TIMESTAMP, " {
+			text = ""
+		}
+		if r.Key == nil {
+			text += "key:null " // Kafka has no comma here
+		} else {
+			text += "key:" + string(r.Key) + ", "
+		}
+		if r.Value == nil {
+			text += "value:null"
+		} else {
+			text += "value:" + string(r.Value)
+		}
+		log.Info(text)
+		return b, nil
+	}
+}
+
+// stateFormat prints the records of an internal topic that have one of the types, as JSON
+// and, as Kafka does, one right after the other. Types that are not in the schema are
+// passed over, and so are records without a key.
+func stateFormat(log records.StateLog, types ...int16) messageFormat {
+	return func(b []byte, r *kgo.Record) ([]byte, error) {
+		if r.Key == nil {
+			return b, nil
+		}
+		key, value, err := log.Decode(r.Key, r.Value)
+		switch {
+		case errors.As(err, new(*records.UnknownTypeError)):
+			return b, nil
+		case err != nil:
+			return b, fmt.Errorf("Could not read record at offset %d due to: %w", r.Offset, err)
+		case !slices.Contains(types, key.APIKey()):
+			return b, nil
+		}
+		b = fmt.Appendf(b, `{"key":{"type":%d,"data":`, key.APIKey())
+		b = append(key.AppendJSON(b), `},"value":`...)
+		if value == nil {
+			return append(b, "null}"...), nil
+		}
+		b = fmt.Appendf(b, `{"version":%d,"data":`, value.RecordVersion())
+		return append(value.AppendJSON(b), "}}"...), nil
+	}
+}
+
+// columnsFormat is the default formatter with the settings of the command line.
+func columnsFormat(v *opt.Values) (messageFormat, error) {
 	s, err := fileAndWords(v.Get("formatter-config"), either(v, "formatter-property", "property"))
 	if err != nil {
 		return nil, err

@@ -3,11 +3,13 @@ package cli_test
 import (
 	"bytes"
 	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/gregorhq/gregor/broker"
 	"github.com/gregorhq/gregor/internal/cli"
@@ -52,15 +54,41 @@ type result struct {
 // shared broker's address.
 func call(t *testing.T, in string, args ...string) result {
 	t.Helper()
+	return callWith(t.Context(), strings.NewReader(in), withAddr(t, args))
+}
+
+// callWith runs a command line with the context and the input of the test.
+func callWith(ctx context.Context, in io.Reader, args []string) result {
+	var out, errs bytes.Buffer
+	env := &cli.Env{In: in, Out: &out, Err: &errs, Getenv: func(string) string { return "" }}
+	code := cli.Dispatch(ctx, cli.Commands(), append([]string{"gregor"}, args...), env)
+	return result{out.String(), errs.String(), code}
+}
+
+// withAddr puts the shared broker's address in the place of ADDR.
+func withAddr(t *testing.T, args []string) []string {
+	t.Helper()
 	for i, a := range args {
 		if strings.Contains(a, "ADDR") {
 			args[i] = strings.ReplaceAll(a, "ADDR", addr(t))
 		}
 	}
-	var out, errs bytes.Buffer
-	env := &cli.Env{In: strings.NewReader(in), Out: &out, Err: &errs, Getenv: func(string) string { return "" }}
-	code := cli.Dispatch(t.Context(), cli.Commands(), append([]string{"gregor"}, args...), env)
-	return result{out.String(), errs.String(), code}
+	return args
+}
+
+// ends runs a command line that must not go on for longer than limit.
+func ends(ctx context.Context, t *testing.T, limit time.Duration, in io.Reader, line string) result {
+	t.Helper()
+	args := withAddr(t, strings.Fields(line))
+	done := make(chan result, 1)
+	go func() { done <- callWith(ctx, in, args) }()
+	select {
+	case r := <-done:
+		return r
+	case <-time.After(limit):
+		t.Fatalf("%s: goes on after %v", line, limit)
+		return result{}
+	}
 }
 
 // firstErr is the first line of the error stream, which tools share with Kafka's.

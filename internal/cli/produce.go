@@ -1,15 +1,11 @@
 package cli
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -78,8 +74,8 @@ func produceOptions(v *opt.Values) ([]kgo.Opt, error) {
 	if err != nil {
 		return nil, err
 	}
-	opts = append(opts, kgo.DefaultProduceTopic(v.Rest[0]), kgo.AllowAutoTopicCreation(), kgo.ProducerBatchCompression(codec),
-		kgo.ProducerLinger(5*time.Millisecond), kgo.RecordDeliveryTimeout(2*requestTimeout))
+	opts = append(append(opts, deliveryOptions()...), kgo.DefaultProduceTopic(v.Rest[0]), kgo.AllowAutoTopicCreation(),
+		kgo.ProducerBatchCompression(codec), kgo.ProducerLinger(5*time.Millisecond))
 	if v.Has("partition") {
 		opts = append(opts, kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	}
@@ -112,27 +108,25 @@ func produceLines(ctx context.Context, env *Env, v *opt.Values) error {
 	defer c.Close()
 
 	// ctx ends the reading; what was read is still delivered.
-	send := &sender{c: c}
+	work, cancel := lasting(ctx, leavePatience)
+	defer cancel()
+	var first firstFailure
+	send := &sender{c: c, failed: first.note}
 	sep := []byte(unescapeSeparator(v.Get("key-separator")))
-	in := bufio.NewReaderSize(env.In, 64<<10)
-	for ctx.Err() == nil && send.failure() == nil {
-		line, rerr := in.ReadBytes('\n')
-		if rerr != nil && rerr != io.EOF {
-			return fmt.Errorf("reading standard input: %w", rerr)
+	err = eachLine(ctx, env.In, func() {}, func(line []byte) error {
+		r, err := lineRecord(line, sep)
+		if err != nil {
+			return err
 		}
-		if len(line) > 0 {
-			r, err := lineRecord(bytes.TrimSuffix(line, []byte("\n")), sep)
-			if err != nil {
-				return err
-			}
-			r.Headers, r.Partition = headers, int32(partition)
-			send.send(r)
-		}
-		if rerr == io.EOF {
-			break
-		}
+		r.Headers, r.Partition = headers, int32(partition)
+		send.send(work, r)
+		return first.get()
+	})
+	send.finish(work)
+	if failure := first.get(); failure != nil {
+		return failure
 	}
-	return send.finish()
+	return err
 }
 
 func lineRecord(line, sep []byte) (*kgo.Record, error) {
@@ -160,35 +154,4 @@ func parseHeaders(list []string) ([]kgo.RecordHeader, error) {
 		headers = append(headers, kgo.RecordHeader{Key: name, Value: []byte(value)})
 	}
 	return headers, nil
-}
-
-// sender hands records to the client and keeps the first failure.
-type sender struct {
-	c     *cluster
-	mu    sync.Mutex
-	first error // guarded by mu
-}
-
-func (s *sender) send(r *kgo.Record) {
-	s.c.Produce(context.Background(), r, func(_ *kgo.Record, err error) {
-		if err == nil {
-			return
-		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.first == nil {
-			s.first = err
-		}
-	})
-}
-
-func (s *sender) failure() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.first
-}
-
-// finish waits until every record is acknowledged or has failed.
-func (s *sender) finish() error {
-	return errors.Join(s.c.Flush(context.Background()), s.failure())
 }

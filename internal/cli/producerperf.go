@@ -44,8 +44,6 @@ const (
 	perfTransactionMs = 3000
 	// batchOverhead is more than a batch of one record takes besides its value.
 	batchOverhead = 512
-	// interrupted is the exit code of a program that the user ended.
-	interrupted = 130
 )
 
 func producerPerf(ctx context.Context, env *Env) int {
@@ -69,7 +67,7 @@ func producerPerf(ctx context.Context, env *Env) int {
 		err = p.run(ctx)
 	}
 	if ctx.Err() != nil {
-		return interrupted
+		return signalCode(ctx)
 	}
 	if err != nil {
 		fmt.Fprintln(env.Err, reason(err))
@@ -238,7 +236,7 @@ func (p *producerRun) readProperties(v *opt.Values) error {
 
 func (p *producerRun) options() ([]kgo.Opt, *clientMetrics, error) {
 	opts := []kgo.Opt{
-		kgo.RecordDeliveryTimeout(2 * requestTimeout), kgo.ProducerLinger(5 * time.Millisecond),
+		kgo.RecordDeliveryTimeout(deliveryTimeout), kgo.ProducerLinger(5 * time.Millisecond),
 		kgo.MetadataMinAge(100 * time.Millisecond), kgo.MaxBufferedRecords(1 << 20), kgo.MaxBufferedBytes(32 << 20),
 	}
 	fromProps, err := producerOptions(p.props)
