@@ -23,7 +23,7 @@ var consoleProducerTable = opt.Table{Options: append([]opt.Option{
 	{Name: "sync", Doc: "Wait for the answer to each message before the next is sent."},
 	{Name: "compression-codec", Kind: opt.Value, Optional: "gzip", Arg: "compression-codec", Doc: "The compression codec: none, gzip, snappy, lz4 or zstd; without a value gzip."},
 	{Name: "batch-size", Kind: opt.Value, Type: "Integer", Arg: "size", Default: "16384", Doc: "How many bytes a batch for one partition gathers (batch.size)."},
-	{Name: "message-send-max-retries", Kind: opt.Value, Type: "Integer", Default: "3", Doc: "How often a failed send is tried again (retries)."},
+	{Name: "message-send-max-retries", Kind: opt.Value, Type: "Integer", Doc: "How often a failed send is tried again (retries); without it until delivery.timeout.ms is over."},
 	{Name: "retry-backoff-ms", Kind: opt.Value, Type: "Long", Default: "100", Doc: "The wait before a failed send is tried again (retry.backoff.ms)."},
 	{Name: "timeout", Kind: opt.Value, Type: "Long", Arg: "timeout_ms", Default: "1000", Doc: "How long a message waits for others of its batch (linger.ms)."},
 	{Name: "request-required-acks", Kind: opt.Value, Arg: "request required acks", Default: "-1", Doc: "The acknowledgements that a message needs (acks)."},
