@@ -130,15 +130,20 @@ func TestIndexesAreRebuiltBesideReaders(t *testing.T) {
 	}
 }
 
+// loggingRig is an open rig with large segments, and what it logs.
+func loggingRig(t *testing.T, fsys vfs.FS) (*rig, *bytes.Buffer) {
+	t.Helper()
+	r, out := newRig(t, fsys), new(bytes.Buffer)
+	r.logger = slog.New(slog.NewTextHandler(out, nil))
+	r.cfg.SegmentBytes = 1 << 20
+	return r.open(), out
+}
+
 // TestSearchBesideAFlushOfTheTimeIndex: while entries are written the size of the file may
 // be that of a part of them. It is no reason to build the indexes anew.
 func TestSearchBesideAFlushOfTheTimeIndex(t *testing.T) {
 	h := &hooked{FS: vfs.NewMem()}
-	r := newRig(t, h)
-	var out bytes.Buffer
-	r.logger = slog.New(slog.NewTextHandler(&out, nil))
-	r.cfg.SegmentBytes = 1 << 20
-	r.open()
+	r, out := loggingRig(t, h)
 	l := r.create()
 	want := r.fill(l, 100)
 	if _, err := l.OffsetForTimestamp(want[50].ts); err != nil {
@@ -165,11 +170,7 @@ func TestSearchBesideAFlushOfTheTimeIndex(t *testing.T) {
 // of the disk and no damage.
 func TestSearchBesideATruncation(t *testing.T) {
 	fault := vfs.NewFault(vfs.NewMem())
-	r := newRig(t, fault)
-	var out bytes.Buffer
-	r.logger = slog.New(slog.NewTextHandler(&out, nil))
-	r.cfg.SegmentBytes = 1 << 20
-	r.open()
+	r, out := loggingRig(t, fault)
 	l := r.create()
 	want := r.fill(l, 100)
 	if _, err := l.OffsetForTimestamp(want[100].ts); err != nil {

@@ -71,12 +71,24 @@ func newMachine(t *testing.T, overrides map[string]string) *machine {
 	return &machine{t: t, fsys: vfs.NewMem(), net: netx.NewMem(clock.Real()), log: &lines{}, props: props, cfg: cfg}
 }
 
-func (m *machine) format() {
+func (m *machine) format() { m.t.Helper(); m.formatWith(func(*storage.FormatOptions) {}) }
+
+// formatWith formats with options that are not the usual ones.
+func (m *machine) formatWith(change func(*storage.FormatOptions)) {
 	m.t.Helper()
 	o := storage.FormatOptions{NodeID: 1, ClusterID: "5L6g3nShT-eMCtK--X86sw", Directories: directories(m.cfg), MetadataLogDir: m.cfg.MetadataLogDir,
 		ControllerListenerName: "CONTROLLER", Now: time.UnixMilli(1)}
+	change(&o)
 	if _, err := storage.Format(m.fsys, o); err != nil {
 		m.t.Fatal(err)
+	}
+}
+
+// dynamicQuorum is --initial-controllers with this node at a host.
+func dynamicQuorum(host string) func(*storage.FormatOptions) {
+	return func(o *storage.FormatOptions) {
+		o.DynamicQuorum = true
+		o.InitialControllers = storage.NewVoterSet(storage.NewVoter(1, kafka.NewUUID(), "CONTROLLER", host, 9093))
 	}
 }
 
@@ -127,12 +139,7 @@ func TestDynamicVoterWithADirectoryForItsMetadata(t *testing.T) {
 	if m.cfg, _, err = config.Load(m.props); err != nil {
 		t.Fatal(err)
 	}
-	o := storage.FormatOptions{NodeID: 1, ClusterID: "5L6g3nShT-eMCtK--X86sw", Directories: []string{"/data", "/meta"}, MetadataLogDir: "/meta",
-		ControllerListenerName: "CONTROLLER", Now: time.UnixMilli(1), DynamicQuorum: true,
-		InitialControllers: storage.NewVoterSet(storage.NewVoter(1, kafka.NewUUID(), "CONTROLLER", "localhost", 9093))}
-	if _, err := storage.Format(m.fsys, o); err != nil {
-		t.Fatal(err)
-	}
+	m.formatWith(dynamicQuorum("localhost"))
 	m.stop(m.start())
 }
 
@@ -304,12 +311,7 @@ func TestDynamicQuorumKeepsAdvertisedAddresses(t *testing.T) {
 	if m.cfg, _, err = config.Load(m.props); err != nil {
 		t.Fatal(err)
 	}
-	o := storage.FormatOptions{NodeID: 1, ClusterID: "5L6g3nShT-eMCtK--X86sw", Directories: directories(m.cfg), MetadataLogDir: m.cfg.MetadataLogDir,
-		ControllerListenerName: "CONTROLLER", Now: time.UnixMilli(1), DynamicQuorum: true,
-		InitialControllers: storage.NewVoterSet(storage.NewVoter(1, kafka.NewUUID(), "CONTROLLER", "controller.example", 9093))}
-	if _, err := storage.Format(m.fsys, o); err != nil {
-		t.Fatal(err)
-	}
+	m.formatWith(dynamicQuorum("controller.example"))
 	n := m.start()
 	defer m.stop(n)
 	voters := n.meta.Describe().VoterSet
@@ -322,11 +324,7 @@ func TestDynamicQuorumKeepsAdvertisedAddresses(t *testing.T) {
 // without registrations registers when that is raised.
 func TestControllerRegistersWhenItMay(t *testing.T) {
 	m := newMachine(t, map[string]string{"process.roles": "controller", "listeners": "CONTROLLER://localhost:9093"})
-	o := storage.FormatOptions{NodeID: 1, ClusterID: "5L6g3nShT-eMCtK--X86sw", Directories: directories(m.cfg), MetadataLogDir: m.cfg.MetadataLogDir,
-		ControllerListenerName: "CONTROLLER", Now: time.UnixMilli(1), ReleaseVersion: features.V36IV2}
-	if _, err := storage.Format(m.fsys, o); err != nil {
-		t.Fatal(err)
-	}
+	m.formatWith(func(o *storage.FormatOptions) { o.ReleaseVersion = features.V36IV2 })
 	n := m.start()
 	defer m.stop(n)
 	if c := n.loader.Current().Controller(1); c != nil {
