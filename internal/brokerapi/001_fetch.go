@@ -367,7 +367,7 @@ func (op *fetchOp) written() {
 
 // reset puts the op back for the next request.
 func (op *fetchOp) reset() {
-	if max(cap(op.items), cap(op.entries), cap(op.forget), cap(op.f.Parts), cap(op.spans)) > maxPooledParts || cap(op.buf) > maxPooledBuf {
+	if max(cap(op.items), cap(op.entries), cap(op.forget)) > maxPooledParts || cap(op.buf) > maxPooledBuf {
 		return
 	}
 	clear(op.items)
