@@ -45,6 +45,7 @@ type verdict struct {
 	limit         float64
 	samples       int // in the smaller quarter; for lives, how many lives
 	enough        bool
+	needed        bool // too few samples are a failure, too
 }
 
 func (v verdict) flat() bool { return !v.enough || v.after <= v.limit }
@@ -74,6 +75,14 @@ func quarters(s []sample, from, to time.Duration, when func(sample) time.Duratio
 func byRun(series string, s []sample, took time.Duration, slack float64) verdict {
 	second, last := quarters(s, 0, took, func(x sample) time.Duration { return x.at })
 	return judge(series, "run", values(second), values(last), slack)
+}
+
+// byWindows judges a series of which some windows are kept apart. A quarter that has less
+// than a quarter of its windows proves nothing, and a run that proves nothing has failed.
+func byWindows(series string, s []sample, took time.Duration, slack float64) verdict {
+	v := byRun(series, s, took, slack)
+	v.enough, v.needed = v.samples >= max(fewSamples, int(took/(16*sampleEvery))), true
+	return v
 }
 
 // byAge judges the run with samples of ages that both quarters have.

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"io"
 	"math"
 	"strings"
 	"testing"
@@ -168,5 +169,56 @@ func TestStolenTimeIsCounted(t *testing.T) {
 	}
 	if got := before.since(before, 60); got != "stolen CPU 0.0 %, waiting for the disk 0 %" {
 		t.Error(got)
+	}
+}
+
+func TestWindowsOfKillsAndOfOthersAreKeptApart(t *testing.T) {
+	r := &recorder{}
+	tally := func(d time.Duration) *tally {
+		var h histogram
+		for range 100 {
+			h.add(d)
+		}
+		return h.take()
+	}
+	r.window(10*time.Second, tally(time.Millisecond), true, robbery/2)
+	r.window(20*time.Second, tally(time.Second), false, 0)
+	r.window(30*time.Second, tally(100*time.Millisecond), true, robbery)
+	if len(r.p50) != 1 || len(r.p99) != 1 || r.p50[0].at != 10*time.Second || r.p99[0].value > 1.2 {
+		t.Fatalf("the quiet windows are %v and %v", r.p50, r.p99)
+	}
+	if r.robberies != 1 || r.quiet.count() != 100 || r.disturbed.count() != 100 || r.robbed.count() != 100 || r.minute.count() != 300 {
+		t.Fatalf("%d robberies; quiet %d, disturbed %d, robbed %d, minute %d", r.robberies, r.quiet.count(), r.disturbed.count(), r.robbed.count(), r.minute.count())
+	}
+}
+
+func TestTooFewWindowsAreAFailure(t *testing.T) {
+	every := func(n int) (out []sample) {
+		for i, x := range series(0, func(_, _ time.Duration) float64 { return 10 }) {
+			if i%n == 0 {
+				out = append(out, x)
+			}
+		}
+		return out
+	}
+	tests := map[string]struct {
+		every    int
+		took     time.Duration
+		failures int
+	}{
+		"all":                     {1, 2 * time.Hour, 0},
+		"one of four":             {4, 2 * time.Hour, 0},
+		"one of five":             {5, 2 * time.Hour, 1},
+		"none":                    {1 << 20, 2 * time.Hour, 1},
+		"a run that is too short": {1 << 20, judged - 1, 0},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			bad := &findings{quiet: true}
+			printVerdicts(io.Discard, []verdict{byWindows("p50", every(tt.every), tt.took, 2)}, tt.took, bad)
+			if bad.count() != tt.failures {
+				t.Fatalf("%d failures, not %d", bad.count(), tt.failures)
+			}
+		})
 	}
 }

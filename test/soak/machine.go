@@ -46,11 +46,15 @@ func parseCPU(line string) (total, stolen uint64) {
 	return total, stolen
 }
 
+// stolenSince is how many percent of the CPUs' time others had from before to m.
+func (m machine) stolenSince(before machine) float64 {
+	if m.total <= before.total {
+		return 0
+	}
+	return 100 * float64(m.stolen-before.stolen) / float64(m.total-before.total)
+}
+
 // since is the line's part for the time from before to m.
 func (m machine) since(before machine, seconds float64) string {
-	stolen := 0.0
-	if m.total > before.total {
-		stolen = 100 * float64(m.stolen-before.stolen) / float64(m.total-before.total)
-	}
-	return fmt.Sprintf("stolen CPU %.1f %%, waiting for the disk %.0f %%", stolen, float64(m.stalled-before.stalled)/(1e4*seconds))
+	return fmt.Sprintf("stolen CPU %.1f %%, waiting for the disk %.0f %%", m.stolenSince(before), float64(m.stalled-before.stalled)/(1e4*seconds))
 }
