@@ -147,6 +147,13 @@ func TestValidateBrokerConfigs(t *testing.T) {
 		{"log.cleaner.threads", "3", false, kafka.InvalidRequest, "more than double the current value 1"},
 		{"log.cleaner.threads", "0", true, kafka.InvalidRequest, "at least 1"},
 		{"whatever", "0", false, nil, ""},
+		{"listener.security.protocol.map", "PLAINTEXT:SSL,CONTROLLER:PLAINTEXT", true, kafka.InvalidRequest, "Security protocol cannot be updated for existing listener ListenerName(PLAINTEXT)"},
+		{"listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,OTHER:SSL", true, nil, ""},
+		{"listeners", "PLAINTEXT://:9999,CONTROLLER://:9093", true, kafka.InvalidRequest, "Advertised listeners cannot be altered"},
+		{"advertised.listeners", "PLAINTEXT://elsewhere:9092", true, kafka.InvalidRequest, "Cannot update these configs dynamically"},
+		{"listener.name.plaintext.sasl.enabled.mechanisms", "PLAIN", true, kafka.InvalidRequest, "Configs cannot be updated dynamically for existing listener ListenerName(PLAINTEXT)"},
+		{"listener.name.plaintext.some.plugins.key", "x", true, kafka.InvalidRequest, "Configs cannot be updated dynamically for existing listener"},
+		{"listener.name.other.sasl.enabled.mechanisms", "PLAIN", true, nil, ""},
 	}
 	for _, c := range cases {
 		err := b.ValidateBrokerConfigs(map[string]string{c.key: c.value}, c.perBroker)

@@ -2,6 +2,7 @@ package config
 
 import (
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/gregorhq/gregor/internal/kafka"
@@ -138,7 +139,48 @@ func (b *Broker) ValidateBrokerConfigs(dynamic map[string]string, perBroker bool
 	if err != nil {
 		return kafka.InvalidRequest.Errorf("%s", err)
 	}
-	return cleanerThreads(b.LogCleanerThreads, next.LogCleanerThreads)
+	if err := cleanerThreads(b.LogCleanerThreads, next.LogCleanerThreads); err != nil {
+		return err
+	}
+	return sameListeners(b, next)
+}
+
+// sameListeners refuses to change listeners at run time: they are opened when the node
+// starts, and a value that is stored without effect would look as if it had one. Apache
+// Kafka refuses all of it too but a new listener that is not advertised.
+func sameListeners(now, next *Broker) error {
+	for _, l := range next.Listeners {
+		i := slices.IndexFunc(now.Listeners, func(o Listener) bool { return o.Name == l.Name })
+		if i < 0 {
+			continue
+		}
+		if !maps.Equal(now.fixedOf(l.Name), next.fixedOf(l.Name)) {
+			return kafka.InvalidRequest.Errorf("Configs cannot be updated dynamically for existing listener ListenerName(%s), restart broker or create a new listener for update", l.Name)
+		}
+		if now.Listeners[i].Protocol != l.Protocol {
+			return kafka.InvalidRequest.Errorf("Security protocol cannot be updated for existing listener ListenerName(%s)", l.Name)
+		}
+	}
+	if !slices.Equal(now.AdvertisedListeners, next.AdvertisedListeners) {
+		return kafka.InvalidRequest.Errorf("Advertised listeners cannot be altered when using a Raft-based metadata quorum.")
+	}
+	if !slices.Equal(now.Listeners, next.Listeners) {
+		return kafka.InvalidRequest.Errorf("Listeners cannot be altered while the broker runs: set them in its properties file and restart it")
+	}
+	return nil
+}
+
+// fixedOf are the values given for one listener that its connections are made with.
+func (b *Broker) fixedOf(listener string) map[string]string {
+	prefix := listenerPrefix + strings.ToLower(listener) + "."
+	fixed := map[string]string{}
+	for name, text := range b.values.given {
+		rest, ok := strings.CutPrefix(name, prefix)
+		if k := brokerRow(rest); ok && !clusterListenerKeys[rest] && (k == nil || !listenerOnly(k)) {
+			fixed[rest] = text
+		}
+	}
+	return fixed
 }
 
 // cleanerThreads bounds a change of log.cleaner.threads at run time, as Kafka does: a slip
