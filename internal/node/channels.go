@@ -165,5 +165,11 @@ func (n *Node) brokerAddr(id kafka.NodeID) (string, error) {
 	if !ok {
 		return "", kafka.BrokerNotAvailable.Errorf("broker %d has no listener %s", id, n.static.InterBrokerListenerName)
 	}
+	if e.SecurityProtocol != plaintext {
+		return "", kafka.BrokerNotAvailable.Errorf("broker %d has another security protocol than PLAINTEXT at its listener %s, which this build does not speak", id, e.Name)
+	}
 	return net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port))), nil
 }
+
+// plaintext is Kafka's number of the security protocol PLAINTEXT in registrations.
+const plaintext = 0

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"runtime"
 	"strings"
 	"sync"
@@ -218,6 +219,22 @@ func TestRolesThatCannotBeServedAreRefused(t *testing.T) {
 }
 
 // TestAuthorizerIsRefused: who configures one relies on it.
+// A broker has no listener of the controllers' kind itself, and yet speaks to theirs.
+func TestControllersOfAnotherSecurityProtocolAreRefused(t *testing.T) {
+	for _, protocol := range []string{"SSL", "SASL_PLAINTEXT", "SASL_SSL"} {
+		m := newMachine(t, map[string]string{"process.roles": "broker", "listeners": "PLAINTEXT://localhost:9092", "controller.quorum.voters": "2@localhost:9093",
+			"listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:" + protocol})
+		m.format()
+		n, err := m.open()
+		if err == nil {
+			m.stop(n)
+		}
+		if err == nil || !strings.Contains(err.Error(), "CONTROLLER has security protocol "+protocol) {
+			t.Errorf("%s: %v", protocol, err)
+		}
+	}
+}
+
 func TestAuthorizerIsRefused(t *testing.T) {
 	m := newMachine(t, map[string]string{"authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer"})
 	m.format()
@@ -369,7 +386,12 @@ func TestControllerListener(t *testing.T) {
 	defer m.stop(n)
 	const addr = "localhost:9093"
 
-	versions := m.ask(addr, kmsg.NewPtrApiVersionsRequest()).(*kmsg.ApiVersionsResponse)
+	av := kmsg.NewPtrApiVersionsRequest()
+	if r := m.ask(addr, av).(*kmsg.ApiVersionsResponse); r.ErrorCode != kafka.InvalidRequest.Num() {
+		t.Errorf("ApiVersions of software without a name: %+v", r)
+	}
+	av.ClientSoftwareName, av.ClientSoftwareVersion = "test", "1"
+	versions := m.ask(addr, av).(*kmsg.ApiVersionsResponse)
 	finalized := map[string]int16{}
 	for _, f := range versions.FinalizedFeatures {
 		finalized[f.Name] = f.MaxVersionLevel
@@ -389,9 +411,18 @@ func TestControllerListener(t *testing.T) {
 	if cluster.ErrorCode != 0 || cluster.ControllerID != 1 || len(cluster.Brokers) != 1 || cluster.Brokers[0].Port != 9093 || cluster.EndpointType != 2 {
 		t.Errorf("DescribeCluster: %+v", cluster)
 	}
-	dc.EndpointType = 1
-	if r := m.ask(addr, dc).(*kmsg.DescribeClusterResponse); r.ErrorCode != kafka.MismatchedEndpointType.Num() {
-		t.Errorf("DescribeCluster for brokers: %+v", r)
+	if cluster.ClusterAuthorizedOperations != math.MinInt32 {
+		t.Errorf("DescribeCluster tells operations unasked: %d", cluster.ClusterAuthorizedOperations)
+	}
+	dc.IncludeClusterAuthorizedOperations = true
+	if r := m.ask(addr, dc).(*kmsg.DescribeClusterResponse); r.ClusterAuthorizedOperations != 8096 {
+		t.Errorf("DescribeCluster with operations: %d", r.ClusterAuthorizedOperations)
+	}
+	for kind, want := range map[int8]*kafka.Code{1: kafka.MismatchedEndpointType, 9: kafka.UnsupportedEndpointType} {
+		dc.EndpointType = kind
+		if r := m.ask(addr, dc).(*kmsg.DescribeClusterResponse); r.ErrorCode != want.Num() {
+			t.Errorf("DescribeCluster of kind %d: %+v", kind, r)
+		}
 	}
 
 	describe := kmsg.NewPtrDescribeConfigsRequest()

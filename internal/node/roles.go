@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 
+	"github.com/gregorhq/gregor/internal/config"
 	"github.com/gregorhq/gregor/internal/log4j"
 )
 
@@ -22,6 +24,12 @@ func (n *Node) is(role string) bool { return slices.Contains(n.static.ProcessRol
 func (n *Node) checkRoles() error {
 	if len(n.static.ProcessRoles) == 0 && n.static.ZookeeperConnect != "" {
 		return errors.New("zookeeper.connect is set: metadata in ZooKeeper is not available in this build, set process.roles")
+	}
+	for _, name := range n.static.ControllerListenerNames {
+		// A broker has no such listener itself: nothing else would notice.
+		if p, ok := n.static.ListenerSecurityProtocolMap[strings.ToUpper(name)]; ok && p != config.Plaintext {
+			return fmt.Errorf("the controllers' listener %s has security protocol %s, and this build would speak PLAINTEXT to it: set listener.security.protocol.map to %s:PLAINTEXT on all nodes and keep that network closed to others", name, p, name)
+		}
 	}
 	if a := n.static.AuthorizerClassName; a != "" {
 		return fmt.Errorf("authorizer.class.name is %s, but this build has no authorizer and would let everybody do everything: remove the key and keep the listeners where only trusted clients reach them", a)
