@@ -111,7 +111,7 @@ type Config struct {
 // Defaults of Config.
 const (
 	DefaultSocketRequestMaxBytes  = 100 << 20
-	DefaultFirstRequestMaxBytes   = 64 << 10
+	DefaultFirstRequestMaxBytes   = 512 << 10
 	DefaultQueuedMaxRequestBytes  = 512 << 20
 	DefaultMaxInFlight            = 500
 	DefaultMaxQueuedResponseBytes = 16 << 20
