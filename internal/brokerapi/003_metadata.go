@@ -5,6 +5,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/gregorhq/gregor/internal/describe"
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/metadata"
 	"github.com/gregorhq/gregor/internal/server"
@@ -20,14 +21,14 @@ import (
 func (a *API) metadata(r *server.Request) {
 	req := kmsg.NewPtrMetadataRequest()
 	if decode(r, req) {
-		r.Reply(a.clusterMetadata(req, r.Listener.Name, r.Principal))
+		r.Reply(a.clusterMetadata(req, r.Listener.Name, onBehalfOf(r)))
 	}
 }
 
 // notAsked is what authorized operations are when they were not asked for.
 const notAsked = math.MinInt32
 
-func (a *API) clusterMetadata(req *kmsg.MetadataRequest, listener, principal string) *kmsg.MetadataResponse {
+func (a *API) clusterMetadata(req *kmsg.MetadataRequest, listener string, who onBehalf) *kmsg.MetadataResponse {
 	resp := req.ResponseKind().(*kmsg.MetadataResponse)
 	if !validTopics(req) {
 		return refusedMetadata(req, resp)
@@ -37,15 +38,15 @@ func (a *API) clusterMetadata(req *kmsg.MetadataRequest, listener, principal str
 	resp.ControllerID = a.controllerID(img)
 	resp.AuthorizedOperations = notAsked
 	if req.IncludeClusterAuthorizedOperations {
-		resp.AuthorizedOperations = allClusterOperations
+		resp.AuthorizedOperations = describe.AllClusterOperations
 	}
 	resp.Brokers = metadataBrokers(img, listener)
 	v := topicView{img: img, listener: listener, version: req.Version, operations: notAsked}
 	if req.IncludeTopicAuthorizedOperations {
-		v.operations = allTopicOperations
+		v.operations = describe.AllTopicOperations
 	}
 	if req.Topics != nil && (req.Version > 0 || len(req.Topics) > 0) {
-		a.namedTopics(req, &v, resp, principal)
+		a.namedTopics(req, &v, resp, who)
 		return resp
 	}
 	resp.Topics = make([]kmsg.MetadataResponseTopic, 0, img.NumTopics())
@@ -77,7 +78,7 @@ func validTopics(req *kmsg.MetadataRequest) bool {
 
 // namedTopics answers each topic of the request once, in its order. If any topic
 // is named by id, only ids count.
-func (a *API) namedTopics(req *kmsg.MetadataRequest, v *topicView, resp *kmsg.MetadataResponse, principal string) {
+func (a *API) namedTopics(req *kmsg.MetadataRequest, v *topicView, resp *kmsg.MetadataResponse, who onBehalf) {
 	byID := false
 	for _, t := range req.Topics {
 		byID = byID || t.TopicID != kafka.ZeroUUID
@@ -110,7 +111,7 @@ func (a *API) namedTopics(req *kmsg.MetadataRequest, v *topicView, resp *kmsg.Me
 		resp.Topics = append(resp.Topics, v.failed(*t.Topic, unknownTopic(*t.Topic)))
 	}
 	if len(missing) > 0 && (req.AllowAutoTopicCreation || req.Version < 4) && a.Config().AutoCreateTopicsEnable {
-		a.autoCreate(principal, resp.Topics, missing)
+		a.autoCreate(who, resp.Topics, missing)
 	}
 }
 

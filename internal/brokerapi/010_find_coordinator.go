@@ -100,7 +100,8 @@ func liveEndpoint(img *metadata.Image, id int32, listener string) (metadata.Endp
 	return b.Endpoint(listener)
 }
 
-// createInternal has internal topics created, without waiting: clients ask again.
+// createInternal has internal topics created, without waiting: clients ask again. It is
+// this broker that wants them, not the client.
 func (a *API) createInternal(principal string, topics []string) {
 	if len(topics) == 0 {
 		return
@@ -110,5 +111,5 @@ func (a *API) createInternal(principal string, topics []string) {
 	for i := range topics {
 		rows[i].Topic, rows[i].ErrorCode, places[i] = &topics[i], kafka.UnknownTopicOrPartition.Num(), i
 	}
-	a.autoCreate(principal, rows, places)
+	a.autoCreate(onBehalf{principal: principal}, rows, places)
 }

@@ -1,6 +1,7 @@
 package brokerapi
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -55,7 +56,7 @@ func (a *API) addPartitionsToTxn(r *server.Request) {
 		if req.Version >= addPartitionsBrokers {
 			add.ClientTransactionVersion = producer.TransactionVersion2
 		}
-		if code := unknownPartitions(img, add.Partitions); code != nil {
+		if code := refusedPartitions(img, req.Version, add.Partitions); code != nil {
 			op.finish(i, code)
 			continue
 		}
@@ -73,20 +74,28 @@ func appendPartitions(dst []kafka.TopicPartition, topic string, partitions []int
 	return dst
 }
 
-// unknownPartitions is nil when all partitions exist. Else nothing is attempted, and it
-// tells the code of each.
-func unknownPartitions(img *metadata.Image, partitions []kafka.TopicPartition) func(kafka.TopicPartition) int16 {
-	for _, tp := range partitions {
-		if img.Partition(tp.Topic, tp.Partition) == nil {
-			return func(tp kafka.TopicPartition) int16 {
-				if img.Partition(tp.Topic, tp.Partition) == nil {
-					return kafka.UnknownTopicOrPartition.Num()
-				}
-				return kafka.OperationNotAttempted.Num()
-			}
+// refusedPartitions is nil when all partitions may be added. Else nothing is attempted, and
+// it tells the code of each. Producers never add partitions of internal topics: offsets go
+// by AddOffsetsToTxn.
+func refusedPartitions(img *metadata.Image, version int16, partitions []kafka.TopicPartition) func(kafka.TopicPartition) int16 {
+	refused := func(tp kafka.TopicPartition) *kafka.Code {
+		switch {
+		case version < addPartitionsBrokers && kafka.InternalTopic(tp.Topic):
+			return kafka.TopicAuthorizationFailed
+		case img.Partition(tp.Topic, tp.Partition) == nil:
+			return kafka.UnknownTopicOrPartition
 		}
+		return nil
 	}
-	return nil
+	if !slices.ContainsFunc(partitions, func(tp kafka.TopicPartition) bool { return refused(tp) != nil }) {
+		return nil
+	}
+	return func(tp kafka.TopicPartition) int16 {
+		if code := refused(tp); code != nil {
+			return code.Num()
+		}
+		return kafka.OperationNotAttempted.Num()
+	}
 }
 
 // addPartitionsOp is one request, which its transactions' coordinators answer in any

@@ -3,6 +3,7 @@ package brokerapi
 import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/gregorhq/gregor/internal/describe"
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/server"
 )
@@ -11,13 +12,6 @@ import (
 const (
 	brokerEndpoints     int8 = 1
 	controllerEndpoints int8 = 2
-)
-
-// Operations that are allowed on a resource as bits, one for each operation that
-// the kind of resource has.
-const (
-	allTopicOperations   int32 = 1<<3 | 1<<4 | 1<<5 | 1<<6 | 1<<7 | 1<<8 | 1<<10 | 1<<11
-	allClusterOperations int32 = 1<<5 | 1<<7 | 1<<8 | 1<<9 | 1<<10 | 1<<11 | 1<<12
 )
 
 // describeCluster is API key 60, versions 0 to 2.
@@ -47,7 +41,7 @@ func (a *API) cluster(req *kmsg.DescribeClusterRequest, listener string) *kmsg.D
 	img := a.Image()
 	resp.EndpointType, resp.ClusterID = brokerEndpoints, a.ClusterID
 	if req.IncludeClusterAuthorizedOperations {
-		resp.ClusterAuthorizedOperations = allClusterOperations
+		resp.ClusterAuthorizedOperations = describe.AllClusterOperations
 	}
 	controller := a.controllerID(img)
 	resp.ControllerID = -1

@@ -5,6 +5,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/gregorhq/gregor/internal/describe"
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/metadata"
 	"github.com/gregorhq/gregor/internal/server"
@@ -87,14 +88,14 @@ func requestedTopics(req *kmsg.DescribeTopicPartitionsRequest, img *metadata.Ima
 func describedError(name string, err *kafka.Code) kmsg.DescribeTopicPartitionsResponseTopic {
 	row := kmsg.NewDescribeTopicPartitionsResponseTopic()
 	row.Topic, row.ErrorCode, row.IsInternal = &name, err.Num(), kafka.InternalTopic(name)
-	row.AuthorizedOperations = allTopicOperations
+	row.AuthorizedOperations = describe.AllTopicOperations
 	return row
 }
 
 func describedTopic(img *metadata.Image, t *metadata.Topic, first, end int32, listener string) kmsg.DescribeTopicPartitionsResponseTopic {
 	row := kmsg.NewDescribeTopicPartitionsResponseTopic()
 	row.Topic, row.TopicID, row.IsInternal = &t.Name, t.ID, kafka.InternalTopic(t.Name)
-	row.AuthorizedOperations = allTopicOperations
+	row.AuthorizedOperations = describe.AllTopicOperations
 	for i := first; i < end; i++ {
 		p := t.Partition(i)
 		if p == nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/gregorhq/gregor/internal/controller"
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/quorum"
 	"github.com/gregorhq/gregor/internal/rpc"
@@ -108,10 +109,10 @@ func (a *API) ask(who onBehalf, req kmsg.Request, timeoutMs int32, alive func() 
 			return reply.Response
 		}
 		if !errors.Is(err, kafka.NotController) || !alive() {
-			return failAll(req, err)
+			return controller.FailAll(req, err)
 		}
 		if a.Clock.Sleep(ctx, retryPause) != nil {
-			return failAll(req, kafka.RequestTimedOut.Errorf("The request timed out: there is no active controller."))
+			return controller.FailAll(req, kafka.RequestTimedOut.Errorf("The request timed out: there is no active controller."))
 		}
 	}
 }
@@ -121,102 +122,4 @@ func (a *API) within(timeoutMs int64) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(a.data.ctx)
 	timer := a.Clock.AfterFunc(time.Duration(max(timeoutMs, 1))*time.Millisecond, cancel)
 	return ctx, func() { timer.Stop(); cancel() }
-}
-
-// failAll is the response to req that gives every part of it the same error.
-func failAll(req kmsg.Request, err error) kmsg.Response {
-	num, text := kafka.NumAndText(err)
-	resp := req.ResponseKind()
-	switch r := req.(type) {
-	case *kmsg.CreateTopicsRequest:
-		out := resp.(*kmsg.CreateTopicsResponse)
-		for _, t := range r.Topics {
-			row := kmsg.NewCreateTopicsResponseTopic()
-			row.Topic, row.ErrorCode, row.ErrorMessage = t.Topic, num, text
-			row.Configs = []kmsg.CreateTopicsResponseTopicConfig{}
-			out.Topics = append(out.Topics, row)
-		}
-	case *kmsg.DeleteTopicsRequest:
-		out := resp.(*kmsg.DeleteTopicsResponse)
-		row := kmsg.NewDeleteTopicsResponseTopic()
-		row.ErrorCode, row.ErrorMessage = num, text
-		for _, name := range r.TopicNames {
-			row.Topic = &name
-			out.Topics = append(out.Topics, row)
-		}
-		for _, t := range r.Topics {
-			row.Topic, row.TopicID = t.Topic, t.TopicID
-			out.Topics = append(out.Topics, row)
-		}
-	case *kmsg.CreatePartitionsRequest:
-		out := resp.(*kmsg.CreatePartitionsResponse)
-		for _, t := range r.Topics {
-			row := kmsg.NewCreatePartitionsResponseTopic()
-			row.Topic, row.ErrorCode, row.ErrorMessage = t.Topic, num, text
-			out.Topics = append(out.Topics, row)
-		}
-	case *kmsg.AlterConfigsRequest:
-		out := resp.(*kmsg.AlterConfigsResponse)
-		for _, x := range r.Resources {
-			out.Resources = append(out.Resources, alterResult(x, num, text))
-		}
-	case *kmsg.IncrementalAlterConfigsRequest:
-		out := resp.(*kmsg.IncrementalAlterConfigsResponse)
-		for _, x := range r.Resources {
-			out.Resources = append(out.Resources, incrementalResult(x, num, text))
-		}
-	case *kmsg.UpdateFeaturesRequest:
-		out := resp.(*kmsg.UpdateFeaturesResponse)
-		out.ErrorCode, out.ErrorMessage = num, text
-	case *kmsg.DescribeQuorumRequest:
-		out := resp.(*kmsg.DescribeQuorumResponse)
-		out.ErrorCode, out.ErrorMessage = num, text
-	case *kmsg.ElectLeadersRequest:
-		failElections(r, resp.(*kmsg.ElectLeadersResponse), num, text)
-	case *kmsg.AlterPartitionAssignmentsRequest:
-		failReassignments(r, resp.(*kmsg.AlterPartitionAssignmentsResponse), num, text)
-	case *kmsg.ListPartitionReassignmentsRequest:
-		out := resp.(*kmsg.ListPartitionReassignmentsResponse)
-		out.ErrorCode, out.ErrorMessage = num, text
-	case *kmsg.UnregisterBrokerRequest:
-		out := resp.(*kmsg.UnregisterBrokerResponse)
-		out.ErrorCode, out.ErrorMessage = num, text
-	case *kmsg.AddRaftVoterRequest:
-		out := resp.(*kmsg.AddRaftVoterResponse)
-		out.ErrorCode, out.ErrorMessage = num, text
-	case *kmsg.RemoveRaftVoterRequest:
-		out := resp.(*kmsg.RemoveRaftVoterResponse)
-		out.ErrorCode, out.ErrorMessage = num, text
-	}
-	return resp
-}
-
-// failElections names every partition too: version 0 has no error of the whole.
-func failElections(r *kmsg.ElectLeadersRequest, out *kmsg.ElectLeadersResponse, num int16, text *string) {
-	out.ErrorCode = num
-	for _, t := range r.Topics {
-		row := kmsg.NewElectLeadersResponseTopic()
-		row.Topic = t.Topic
-		for _, i := range t.Partitions {
-			p := kmsg.NewElectLeadersResponseTopicPartition()
-			p.Partition, p.ErrorCode, p.ErrorMessage = i, num, text
-			row.Partitions = append(row.Partitions, p)
-		}
-		out.Topics = append(out.Topics, row)
-	}
-}
-
-// failReassignments names every partition too, as clients look there first.
-func failReassignments(r *kmsg.AlterPartitionAssignmentsRequest, out *kmsg.AlterPartitionAssignmentsResponse, num int16, text *string) {
-	out.ErrorCode, out.ErrorMessage = num, text
-	for _, t := range r.Topics {
-		row := kmsg.NewAlterPartitionAssignmentsResponseTopic()
-		row.Topic = t.Topic
-		for _, in := range t.Partitions {
-			p := kmsg.NewAlterPartitionAssignmentsResponseTopicPartition()
-			p.Partition, p.ErrorCode, p.ErrorMessage = in.Partition, num, text
-			row.Partitions = append(row.Partitions, p)
-		}
-		out.Topics = append(out.Topics, row)
-	}
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/gregorhq/gregor/internal/netx"
 	"github.com/gregorhq/gregor/internal/quorum"
 	"github.com/gregorhq/gregor/internal/records"
+	"github.com/gregorhq/gregor/internal/rpc"
 	"github.com/gregorhq/gregor/internal/rsm"
 	"github.com/gregorhq/gregor/internal/server"
 	"github.com/gregorhq/gregor/internal/wire"
@@ -43,15 +44,16 @@ type adminKit struct {
 type scriptedController struct {
 	mu       sync.Mutex
 	asked    []kmsg.Request
+	clients  []rpc.Client // for whom
 	do       func(kmsg.Request) (rsm.Reply, error)
 	waitedTo []kafka.Offset
 	done     chan struct{} // gets a value for each answer
 }
 
-func (c *scriptedController) Do(_ context.Context, principal string, req kmsg.Request) (rsm.Reply, error) {
+func (c *scriptedController) Do(ctx context.Context, principal string, req kmsg.Request) (rsm.Reply, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.asked = append(c.asked, req)
+	c.asked, c.clients = append(c.asked, req), append(c.clients, rpc.ClientOf(ctx))
 	defer func() {
 		select {
 		case c.done <- struct{}{}:

@@ -13,9 +13,9 @@ import (
 const maxCreating = 1000
 
 // autoCreate asks the controller to create the topics behind the rows at the
-// given places, as far as their names are valid and nobody is at it already. It
-// does not wait: clients see UNKNOWN_TOPIC_OR_PARTITION and ask again.
-func (a *API) autoCreate(principal string, rows []kmsg.MetadataResponseTopic, places []int) {
+// given places on behalf of somebody, as far as their names are valid and nobody is at it
+// already. It does not wait: clients see UNKNOWN_TOPIC_OR_PARTITION and ask again.
+func (a *API) autoCreate(who onBehalf, rows []kmsg.MetadataResponseTopic, places []int) {
 	req := kmsg.NewPtrCreateTopicsRequest()
 	req.Version = req.MaxVersion()
 	cfg := a.Config()
@@ -40,14 +40,14 @@ func (a *API) autoCreate(principal string, rows []kmsg.MetadataResponseTopic, pl
 	a.data.wg.Add(1)
 	go func() {
 		defer a.data.wg.Done()
-		a.finishAutoCreate(req, principal)
+		a.finishAutoCreate(req, who)
 	}()
 }
 
 // finishAutoCreate waits for the controller and forgets the topics. It is the one
 // goroutine of an automatic creation; Close waits for it.
-func (a *API) finishAutoCreate(req *kmsg.CreateTopicsRequest, principal string) {
-	resp := a.ask(onBehalf{principal: principal}, req, req.TimeoutMillis, func() bool { return a.data.ctx.Err() == nil })
+func (a *API) finishAutoCreate(req *kmsg.CreateTopicsRequest, who onBehalf) {
+	resp := a.ask(who, req, req.TimeoutMillis, func() bool { return a.data.ctx.Err() == nil })
 	for _, t := range resp.(*kmsg.CreateTopicsResponse).Topics {
 		if t.ErrorCode == 0 || t.ErrorCode == kafka.TopicAlreadyExists.Num() {
 			continue

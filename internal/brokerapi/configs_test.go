@@ -325,21 +325,6 @@ func TestForwardingWaitsForAController(t *testing.T) {
 	}
 }
 
-func TestDeleteTopicsDisabled(t *testing.T) {
-	k := newAdminKit(t, map[string]string{"delete.topic.enable": "false"}, clusterRecords()...)
-	for v, want := range map[int16]int16{1: 42, 2: 42, 3: 73, 6: 73} {
-		req := kmsg.NewPtrDeleteTopicsRequest()
-		req.Version = v
-		req.TopicNames = []string{"a"}
-		name := "a"
-		req.Topics = []kmsg.DeleteTopicsRequestTopic{{Topic: &name}}
-		resp := k.call(9092, req).(*kmsg.DeleteTopicsResponse)
-		if len(resp.Topics) != 1 || resp.Topics[0].ErrorCode != want || len(k.ctl.requests()) > 0 {
-			t.Errorf("v%d: %+v", v, resp.Topics)
-		}
-	}
-}
-
 func TestListConfigResources(t *testing.T) {
 	k := newAdminKit(t, nil, clusterRecords()...)
 	ask := func(v int16, kinds ...int8) string {

@@ -179,6 +179,9 @@ func TestMetadataCreatesTopics(t *testing.T) {
 	if len(req.Topics) != 1 || req.Topics[0].Topic != "new" || req.Topics[0].NumPartitions != 4 || req.Topics[0].ReplicationFactor != -1 {
 		t.Errorf("%+v", req.Topics)
 	}
+	if c := k.ctl.clients[0]; c.ID != "test" || c.Host == "" {
+		t.Errorf("the controller is asked for %+v, which is not the client", c)
+	}
 	for _, c := range []struct {
 		name       string
 		partitions int32

@@ -5,6 +5,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
+// FailAll is the response to a request for the controller that gives every part of it the
+// same error, as brokers and controllers answer when nothing of it was decided.
+func FailAll(req kmsg.Request, err error) kmsg.Response {
+	return fail(req, req.ResponseKind(), err)
+}
+
 // fail fills resp with one error for all that req asked for, and returns it.
 func fail(req kmsg.Request, resp kmsg.Response, err error) kmsg.Response {
 	num, text := code(err)
@@ -42,10 +48,27 @@ func fail(req kmsg.Request, resp kmsg.Response, err error) kmsg.Response {
 		for i := range r.Resources {
 			out.Resources = append(out.Resources, incrementalResult(r.Resources[i].ResourceType, r.Resources[i].ResourceName, err))
 		}
+	case *kmsg.AlterPartitionAssignmentsRequest:
+		failReassignments(r, resp.(*kmsg.AlterPartitionAssignmentsResponse), num, text)
 	default:
 		failWhole(resp, num, text)
 	}
 	return resp
+}
+
+// failReassignments names every partition too, as clients look there first.
+func failReassignments(r *kmsg.AlterPartitionAssignmentsRequest, out *kmsg.AlterPartitionAssignmentsResponse, num int16, text *string) {
+	out.ErrorCode, out.ErrorMessage, out.Topics = num, text, nil
+	for _, t := range r.Topics {
+		row := kmsg.NewAlterPartitionAssignmentsResponseTopic()
+		row.Topic = t.Topic
+		for _, in := range t.Partitions {
+			p := kmsg.NewAlterPartitionAssignmentsResponseTopicPartition()
+			p.Partition, p.ErrorCode, p.ErrorMessage = in.Partition, num, text
+			row.Partitions = append(row.Partitions, p)
+		}
+		out.Topics = append(out.Topics, row)
+	}
 }
 
 // failDeleteTopics answers every topic of the request, however it is named.
@@ -79,7 +102,11 @@ func failWhole(resp kmsg.Response, num int16, text *string) {
 		r.ErrorCode = num
 	case *kmsg.AssignReplicasToDirsResponse:
 		r.ErrorCode = num
-	case *kmsg.AlterPartitionAssignmentsResponse:
+	case *kmsg.DescribeQuorumResponse:
+		r.ErrorCode, r.ErrorMessage = num, text
+	case *kmsg.AddRaftVoterResponse:
+		r.ErrorCode, r.ErrorMessage = num, text
+	case *kmsg.RemoveRaftVoterResponse:
 		r.ErrorCode, r.ErrorMessage = num, text
 	case *kmsg.ListPartitionReassignmentsResponse:
 		r.ErrorCode, r.ErrorMessage = num, text

@@ -15,7 +15,7 @@ func (w *world) request(command string, a args) kmsg.Request {
 	switch command {
 	case "create": // NAME [partitions=] [rf=] [assign=1,2/2,3] [configs=k:v;k:v] ..., topics separated by "+"
 		return w.createRequest(a)
-	case "delete": // names, or id=NAME for the id of a topic
+	case "delete": // names, or id=NAME for the id of a topic; version=3 takes names only
 		return w.deleteRequest(a)
 	case "grow": // TOPIC count= [assign=1,2/2,3] [validate]
 		return w.growRequest(a)
@@ -150,8 +150,12 @@ func (w *world) createRequest(a args) kmsg.Request {
 
 func (w *world) deleteRequest(a args) kmsg.Request {
 	req := kmsg.NewPtrDeleteTopicsRequest()
-	req.SetVersion(6)
+	req.SetVersion(int16(a.int("version", 6)))
 	for _, name := range a.words {
+		if req.Version < 6 {
+			req.TopicNames = append(req.TopicNames, name)
+			continue
+		}
 		t := kmsg.NewDeleteTopicsRequestTopic()
 		t.Topic = &name
 		req.Topics = append(req.Topics, t)

@@ -270,7 +270,7 @@ func (d *decision) deleteTopics(req *kmsg.DeleteTopicsRequest, resp *kmsg.Delete
 	if !d.cfg.Static.DeleteTopicEnable {
 		err := error(kafka.TopicDeletionDisabled)
 		if req.Version < 3 {
-			err = kafka.InvalidRequest.Errorf("This version does not support topic deletion.")
+			err = kafka.InvalidRequest.Errorf("Topic deletion is disabled.")
 		}
 		return Result{Reply: fail(req, resp, err)}
 	}

@@ -13,18 +13,5 @@ func (a *API) deleteTopics(r *server.Request) {
 	if !decode(r, req) {
 		return
 	}
-	a.forwardWithin(r, req, millis(req.TimeoutMillis), func(code int16, message string) kmsg.Response {
-		resp := req.ResponseKind().(*kmsg.DeleteTopicsResponse)
-		for i := range req.TopicNames {
-			t := kmsg.NewDeleteTopicsResponseTopic()
-			t.Topic, t.ErrorCode, t.ErrorMessage = &req.TopicNames[i], code, &message
-			resp.Topics = append(resp.Topics, t)
-		}
-		for i := range req.Topics {
-			t := kmsg.NewDeleteTopicsResponseTopic()
-			t.Topic, t.TopicID, t.ErrorCode, t.ErrorMessage = req.Topics[i].Topic, req.Topics[i].TopicID, code, &message
-			resp.Topics = append(resp.Topics, t)
-		}
-		return resp
-	})
+	a.forwardWithin(r, req, millis(req.TimeoutMillis))
 }

@@ -12,9 +12,5 @@ func (a *API) electLeaders(r *server.Request) {
 	if !decode(r, req) {
 		return
 	}
-	a.forwardWithin(r, req, millis(req.TimeoutMillis), func(code int16, _ string) kmsg.Response {
-		resp := req.ResponseKind().(*kmsg.ElectLeadersResponse)
-		resp.ErrorCode = code
-		return resp
-	})
+	a.forwardWithin(r, req, millis(req.TimeoutMillis))
 }

@@ -12,9 +12,5 @@ func (a *API) alterPartitionReassignments(r *server.Request) {
 	if !decode(r, req) {
 		return
 	}
-	a.forwardWithin(r, req, millis(req.TimeoutMillis), func(code int16, message string) kmsg.Response {
-		resp := req.ResponseKind().(*kmsg.AlterPartitionAssignmentsResponse)
-		resp.ErrorCode, resp.ErrorMessage = code, &message
-		return resp
-	})
+	a.forwardWithin(r, req, millis(req.TimeoutMillis))
 }

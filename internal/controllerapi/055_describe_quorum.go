@@ -13,9 +13,5 @@ func (a *API) describeQuorum(r *server.Request) {
 	if !decode(r, req) {
 		return
 	}
-	a.forward(r, req, func(code int16, message string) kmsg.Response {
-		resp := req.ResponseKind().(*kmsg.DescribeQuorumResponse)
-		resp.ErrorCode, resp.ErrorMessage = code, &message
-		return resp
-	})
+	a.forward(r, req)
 }

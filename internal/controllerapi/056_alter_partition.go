@@ -12,9 +12,5 @@ func (a *API) alterPartition(r *server.Request) {
 	if !decode(r, req) {
 		return
 	}
-	a.forward(r, req, func(code int16, _ string) kmsg.Response {
-		resp := req.ResponseKind().(*kmsg.AlterPartitionResponse)
-		resp.ErrorCode = code
-		return resp
-	})
+	a.forward(r, req)
 }

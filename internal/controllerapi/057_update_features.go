@@ -12,9 +12,5 @@ func (a *API) updateFeatures(r *server.Request) {
 	if !decode(r, req) {
 		return
 	}
-	a.forwardWithin(r, req, millis(req.TimeoutMillis), func(code int16, message string) kmsg.Response {
-		resp := req.ResponseKind().(*kmsg.UpdateFeaturesResponse)
-		resp.ErrorCode, resp.ErrorMessage = code, &message
-		return resp
-	})
+	a.forwardWithin(r, req, millis(req.TimeoutMillis))
 }

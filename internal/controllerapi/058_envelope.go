@@ -9,8 +9,10 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/gregorhq/gregor/internal/controller"
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/rpc"
+	"github.com/gregorhq/gregor/internal/rsm"
 	"github.com/gregorhq/gregor/internal/server"
 	"github.com/gregorhq/gregor/internal/wire"
 )
@@ -24,8 +26,11 @@ func (a *API) envelope(r *server.Request) {
 		return
 	}
 	in, err := openEnvelope(env)
-	if err == nil && !a.forwardable(in.header) {
-		err = kafka.InvalidRequest.Errorf("%s v%d cannot be forwarded", wire.Name(in.header.Key), in.header.Version)
+	if err == nil {
+		err = a.forwardable(in.header)
+	}
+	if err == nil {
+		err = in.decode()
 	}
 	if err != nil {
 		a.Log.Warn("an Envelope is refused", "from", r.ClientHost, "error", err)
@@ -39,7 +44,8 @@ func (a *API) envelope(r *server.Request) {
 // enveloped is what an Envelope carries.
 type enveloped struct {
 	header    wire.RequestHeader
-	req       kmsg.Request
+	body      []byte
+	req       kmsg.Request // once decode has been called
 	principal rpc.Principal
 	client    rpc.Client
 }
@@ -55,28 +61,36 @@ func openEnvelope(env *kmsg.EnvelopeRequest) (in enveloped, err error) {
 	// A copy: an operation that timed out may outlive the frame.
 	h, body, err := wire.ParseRequestHeader(bytes.Clone(env.RequestData))
 	if err != nil {
-		return in, kafka.InvalidRequest.Errorf("the request in an envelope: %w", err)
+		return in, kafka.UnsupportedVersion.Errorf("the request in an envelope: %v", err)
 	}
-	in.header = h
+	in.header, in.body = h, body
 	in.client = rpc.Client{Host: addr.String(), ID: h.ClientIDString()}
-	if in.req, err = wire.DecodeRequest(h, body); err != nil {
-		return in, kafka.InvalidRequest.Errorf("the request in an envelope: %s v%d: %w", wire.Name(h.Key), h.Version, err)
-	}
 	return in, nil
 }
 
-// forwardable says whether a request may come in an Envelope.
-func (a *API) forwardable(h wire.RequestHeader) bool {
+// decode reads the request itself. What does not parse is UNSUPPORTED_VERSION, as in
+// Apache Kafka: INVALID_REQUEST is left to what is wrong with the envelope.
+func (in *enveloped) decode() (err error) {
+	if in.req, err = wire.DecodeRequest(in.header, in.body); err != nil {
+		return kafka.UnsupportedVersion.Errorf("the request in an envelope: %s v%d: %v", wire.Name(in.header.Key), in.header.Version, err)
+	}
+	return nil
+}
+
+// forwardable says why a request may not come in an Envelope.
+func (a *API) forwardable(h wire.RequestHeader) error {
 	switch kmsg.Key(h.Key) {
 	case kmsg.CreateTopics, kmsg.DeleteTopics, kmsg.CreatePartitions, kmsg.AlterConfigs, kmsg.IncrementalAlterConfigs,
 		kmsg.UpdateFeatures, kmsg.ElectLeaders, kmsg.AlterPartitionAssignments, kmsg.ListPartitionReassignments,
 		kmsg.UnregisterBroker, kmsg.DescribeQuorum, kmsg.CreateACLs, kmsg.DeleteACLs, kmsg.AlterClientQuotas,
 		kmsg.AlterUserSCRAMCredentials, kmsg.CreateDelegationToken, kmsg.RenewDelegationToken, kmsg.ExpireDelegationToken,
 		kmsg.AddRaftVoter, kmsg.RemoveRaftVoter:
-		e, ok := a.table[h.Key]
-		return ok && h.Version >= e.Min && h.Version <= e.Max
+		if e, ok := a.table[h.Key]; !ok || h.Version < e.Min || h.Version > e.Max {
+			return kafka.UnsupportedVersion.Errorf("%s v%d is not served", wire.Name(h.Key), h.Version)
+		}
+		return nil
 	}
-	return false
+	return kafka.InvalidRequest.Errorf("%s cannot be forwarded", wire.Name(h.Key))
 }
 
 // timeout is how long the request may take.
@@ -91,8 +105,11 @@ func (a *API) answerEnvelope(env *kmsg.EnvelopeRequest, in enveloped, listener s
 	ctx, cancel := context.WithTimeout(a.Stopping, a.timeout(in.req))
 	defer cancel()
 	reply, err := a.Do(rpc.WithClient(ctx, in.client), in.principal.String(), in.req, listener)
+	if errors.Is(err, kafka.NotController) {
+		return envelopeFailed(env, kafka.NotController)
+	}
 	if err != nil {
-		return envelopeFailed(env, err)
+		reply = rsm.Reply{Response: controller.FailAll(in.req, err)}
 	}
 	out := env.ResponseKind().(*kmsg.EnvelopeResponse)
 	data := wire.AppendResponseHeader(nil, in.header.Key, in.header.Version, in.header.CorrelationID)
@@ -102,13 +119,11 @@ func (a *API) answerEnvelope(env *kmsg.EnvelopeRequest, in enveloped, listener s
 	return out
 }
 
-// envelopeFailed answers with an error of the request as a whole: NOT_CONTROLLER makes
-// the broker ask another node, all others reach its client.
+// envelopeFailed answers with an error of the envelope: NOT_CONTROLLER makes the broker ask
+// another node, any other is the broker's fault. What is wrong with the request itself is
+// told by its own answer.
 func envelopeFailed(env *kmsg.EnvelopeRequest, err error) kmsg.Response {
 	out := env.ResponseKind().(*kmsg.EnvelopeResponse)
 	out.ErrorCode = kafka.NumOf(err)
-	if errors.Is(err, kafka.NotController) {
-		out.ErrorCode = kafka.NotController.Num()
-	}
 	return out
 }

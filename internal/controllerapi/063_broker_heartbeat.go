@@ -13,9 +13,5 @@ func (a *API) brokerHeartbeat(r *server.Request) {
 	if !decode(r, req) {
 		return
 	}
-	a.forward(r, req, func(code int16, _ string) kmsg.Response {
-		resp := req.ResponseKind().(*kmsg.BrokerHeartbeatResponse)
-		resp.ErrorCode = code
-		return resp
-	})
+	a.forward(r, req)
 }

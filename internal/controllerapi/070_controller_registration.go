@@ -13,10 +13,5 @@ func (a *API) controllerRegistration(r *server.Request) {
 	if !decode(r, req) {
 		return
 	}
-	a.forward(r, req, func(code int16, message string) kmsg.Response {
-		resp := req.ResponseKind().(*kmsg.ControllerRegistrationResponse)
-		resp.ErrorCode = code
-		resp.ErrorMessage = &message
-		return resp
-	})
+	a.forward(r, req)
 }

@@ -13,9 +13,5 @@ func (a *API) assignReplicasToDirs(r *server.Request) {
 	if !decode(r, req) {
 		return
 	}
-	a.forward(r, req, func(code int16, _ string) kmsg.Response {
-		resp := req.ResponseKind().(*kmsg.AssignReplicasToDirsResponse)
-		resp.ErrorCode = code
-		return resp
-	})
+	a.forward(r, req)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/gregorhq/gregor/internal/config"
+	"github.com/gregorhq/gregor/internal/controller"
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/metadata"
 	"github.com/gregorhq/gregor/internal/quorum"
@@ -58,19 +59,18 @@ func decode(r *server.Request, req kmsg.Request) bool {
 	return true
 }
 
-// forward runs the request on the controller and replies. fail builds the response
-// that carries the error when the controller did not take the request.
-func (a *API) forward(r *server.Request, req kmsg.Request, fail func(code int16, message string) kmsg.Response) {
-	a.forwardWithin(r, req, a.RequestTimeout, fail)
+// forward runs the request on the controller and replies.
+func (a *API) forward(r *server.Request, req kmsg.Request) {
+	a.forwardWithin(r, req, a.RequestTimeout)
 }
 
-func (a *API) forwardWithin(r *server.Request, req kmsg.Request, timeout time.Duration, fail func(code int16, message string) kmsg.Response) {
+func (a *API) forwardWithin(r *server.Request, req kmsg.Request, timeout time.Duration) {
 	r.WillBlock()
 	ctx, cancel := context.WithTimeout(a.Stopping, timeout)
 	defer cancel()
 	reply, err := a.Controller.Do(ctx, r.Principal, req)
 	if err != nil {
-		r.Reply(fail(kafka.NumOf(err), err.Error()))
+		r.Reply(controller.FailAll(req, err))
 		return
 	}
 	r.Reply(reply.Response)

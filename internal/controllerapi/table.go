@@ -10,7 +10,7 @@ import (
 func (a *API) Table() server.Table {
 	b := builder{table: server.Table{}}
 	b.add(1, 12, 18, a.fetch)
-	b.add(18, 0, 4, a.apiVersions)
+	b.add(18, 0, 5, a.apiVersions)
 	b.add(19, 2, 7, a.createTopics)
 	b.add(20, 1, 6, a.deleteTopics)
 	b.add(32, 0, 4, a.describeConfigs)

@@ -1,5 +1,5 @@
-// Package describe answers DescribeConfigs, which brokers and controllers serve alike,
-// from an image and a configuration. It is a mind: it reads no clock, does no I/O, keeps
+// Package describe answers DescribeConfigs and ApiVersions, which brokers and controllers
+// serve alike, from an image and a configuration. It is a mind: it reads no clock, does no I/O, keeps
 // nothing and may be called from any goroutine.
 package describe
 

@@ -70,6 +70,13 @@ func WithClient(ctx context.Context, c Client) context.Context {
 	return context.WithValue(ctx, clientKey{}, c)
 }
 
+// ClientOf returns the client of WithClient; its fields are empty when the request is the
+// broker's own.
+func ClientOf(ctx context.Context) Client {
+	c, _ := ctx.Value(clientKey{}).(Client)
+	return c
+}
+
 // Do asks the active controller. While there is none, or it cannot be reached, or the
 // connection breaks, it asks again, as brokers of Apache Kafka do: after a lost answer
 // a request may be decided twice, and the second decision is what is returned. The
@@ -251,7 +258,7 @@ func (c *Controllers) forward(ctx context.Context, node *Node, principal string,
 	if err != nil {
 		return rsm.Reply{}, err
 	}
-	client, _ := ctx.Value(clientKey{}).(Client)
+	client := ClientOf(ctx)
 	version := req.GetVersion()
 	if r, ok := conn.versions[req.Key()]; ok && (version < r.min || version > r.max) {
 		// The doors of brokers serve older versions than controllers do.
@@ -270,8 +277,14 @@ func (c *Controllers) forward(ctx context.Context, node *Node, principal string,
 		return rsm.Reply{}, err
 	}
 	out := answer.(*kmsg.EnvelopeResponse)
-	if code := kafka.CodeForNum(out.ErrorCode); code != nil {
-		return rsm.Reply{}, errPeer{code}
+	switch code := kafka.CodeForNum(out.ErrorCode); code {
+	case nil:
+	case kafka.NotController:
+		return rsm.Reply{}, errPeer{kafka.NotController.Errorf("the node that was asked is not the active controller")}
+	default:
+		// It is about the envelope, which this broker made: the client cannot know what it means.
+		c.o.Log.Error("the controller refused to open an envelope", "request", wire.Name(req.Key()), "error", code.Name())
+		return rsm.Reply{}, errPeer{kafka.UnknownServerError.Errorf("the controller did not take the request from this broker: %s", code.Name())}
 	}
 	resp, err := decodeResponse(req, out.ResponseData)
 	if err != nil {
