@@ -18,6 +18,7 @@ type scenario struct {
 var scenarios = []scenario{
 	{"untouched", untouched},
 	{"cluster", clusterRequests},
+	{"controllers", controllers},
 	{"topics", topicRequests},
 	{"partitions", partitionRequests},
 	{"configs", configRequests},
