@@ -14,7 +14,7 @@ func (a *API) apiVersions(r *server.Request) {
 	if !decode(r, req) {
 		return
 	}
-	v := describe.Versions{NodeID: a.NodeID, ClusterID: a.ClusterID, Image: a.Image(), Keys: r.Listener.APIVersions()}
+	v := describe.Versions{Image: a.Image(), Broker: &describe.Identity{NodeID: a.NodeID, ClusterID: a.ClusterID}, Keys: r.Listener.APIVersions()}
 	if a.Quorum != nil {
 		v.KRaftVersion = a.Quorum.Describe().KRaftVersion
 	}

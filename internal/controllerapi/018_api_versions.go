@@ -14,6 +14,6 @@ func (a *API) apiVersions(r *server.Request) {
 	if !decode(r, req) {
 		return
 	}
-	v := describe.Versions{NodeID: a.NodeID, ClusterID: a.ClusterID, Image: a.Image(), KRaftVersion: a.KRaftVersion(), Keys: r.Listener.APIVersions()}
+	v := describe.Versions{Image: a.Image(), KRaftVersion: a.KRaftVersion(), Keys: r.Listener.APIVersions()}
 	r.Reply(v.Answer(req))
 }

@@ -15,13 +15,20 @@ var clientSoftware = regexp.MustCompile(`^[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-
 
 // Versions is who answers ApiVersions, with what it knows at that moment.
 type Versions struct {
-	NodeID    kafka.NodeID
-	ClusterID string
-	Image     *metadata.Image
+	Image *metadata.Image
+	// Broker is whom a client may name to be sure that it talks to; nil where that is not
+	// looked at, as at controllers.
+	Broker *Identity
 	// KRaftVersion is kraft.version as the quorum has it, which the image does not; 0 for none.
 	KRaftVersion int16
 	// Keys are what the listener serves.
 	Keys []kmsg.ApiVersionsResponseApiKey
+}
+
+// Identity is a node of a cluster.
+type Identity struct {
+	NodeID    kafka.NodeID
+	ClusterID string
 }
 
 // Answer tells what is served, what this node supports of every feature, and what the
@@ -75,7 +82,7 @@ func (v Versions) check(req *kmsg.ApiVersionsRequest) *kafka.Code {
 	switch {
 	case (req.ClusterID == nil) != (req.NodeID == -1):
 		return kafka.InvalidRequest
-	case req.ClusterID != nil && (*req.ClusterID != v.ClusterID || req.NodeID != int32(v.NodeID)):
+	case req.ClusterID != nil && v.Broker != nil && *v.Broker != (Identity{kafka.NodeID(req.NodeID), *req.ClusterID}):
 		return kafka.RebootstrapRequired
 	}
 	return nil

@@ -37,7 +37,7 @@ func parseOptions(args []string, out io.Writer) (*options, error) {
 	f.DurationVar(&o.measure, "measure", 20*time.Second, "how long the maximum is measured")
 	f.Float64Var(&o.rate, "rate", 0, "events a second, instead of half of the measured maximum")
 	f.Float64Var(&o.maxRate, "max-rate", 0, "most events a second, 0 for no limit")
-	f.Int64Var(&o.maxDisk, "max-disk", 3072, "MiB that all data directories together may have")
+	f.Int64Var(&o.maxDisk, "max-disk", 4096, "MiB that all data directories together may have")
 	f.BoolVar(&o.keep, "keep", false, "keep the data directories and logs of a run that found nothing, too")
 	if err := f.Parse(args); err != nil {
 		return nil, err

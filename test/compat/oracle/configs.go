@@ -73,7 +73,7 @@ var changes = []change{
 	{"a read-only key", 4, "1", "num.partitions", 0, str("9")}, {"a broker's bad value", 4, "1", "log.cleaner.threads", 0, str("none")}, {"a broker's value out of range", 4, "1", "log.cleaner.threads", 0, str("-1")},
 	{"another broker", 4, "9", "log.cleaner.threads", 0, str("2")}, {"a broker that is no number", 4, "x", "log.cleaner.threads", 0, str("2")}, {"an unknown key of a broker", 4, "1", "no.such.key", 0, str("1")},
 	{"a listener's key", 4, "1", "listener.name.plaintext.ssl.keystore.type", 0, str("PEM")},
-	{"a listener's key that is fixed", 4, "1", "listener.name.plaintext.sasl.enabled.mechanisms", 0, str("PLAIN")}, {"another listener's key", 4, "1", "listener.name.other.sasl.enabled.mechanisms", 0, str("PLAIN")},
+	{"a listener's key that is fixed", 4, "1", "listener.name.plaintext.sasl.enabled.mechanisms", 0, str("PLAIN")}, {"a listener's key that is fixed, back", 4, "1", "listener.name.plaintext.sasl.enabled.mechanisms", 1, nil}, {"another listener's key", 4, "1", "listener.name.other.sasl.enabled.mechanisms", 0, str("PLAIN")},
 	{"a listener's protocol", 4, "1", "listener.security.protocol.map", 0, str("PLAINTEXT:SSL,CONTROLLER:PLAINTEXT")}, {"another listener's protocol", 4, "1", "listener.security.protocol.map", 0, str("PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,OTHER:SSL")},
 	{"other advertised listeners", 4, "1", "advertised.listeners", 0, str("PLAINTEXT://elsewhere:9092")},
 	{"a logger", 8, "1", "kafka.log.LogCleaner", 0, str("DEBUG")}, {"a logger's bad level", 8, "1", "kafka.log.LogCleaner", 0, str("LOUD")}, {"a logger back", 8, "1", "kafka.log.LogCleaner", 1, nil},

@@ -186,7 +186,24 @@ func ended(o *oracle, v int16) {
 			return r
 		})
 		o.ask("ends", v, func(s *side) kmsg.Request { return end(s, t, 0, 0, commit) })
+		o.complete(0, t.id) // the marker has an offset that the next record must not have
 	}
+}
+
+// complete waits until the markers of transactions are written: EndTxn is answered before.
+func (o *oracle) complete(v int16, ids ...string) {
+	o.until(v, func(*side) kmsg.Request {
+		r := kmsg.NewPtrDescribeTransactionsRequest()
+		r.TransactionalIDs = ids
+		return r
+	}, func(resp kmsg.Response) bool {
+		for _, s := range resp.(*kmsg.DescribeTransactionsResponse).TransactionStates {
+			if s.State == "PrepareCommit" || s.State == "PrepareAbort" {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 func described(o *oracle) {
@@ -197,14 +214,7 @@ func described(o *oracle) {
 				r.TransactionalIDs = ids
 				return r
 			}
-			o.until(v, build, func(resp kmsg.Response) bool {
-				for _, s := range resp.(*kmsg.DescribeTransactionsResponse).TransactionStates {
-					if s.State == "PrepareCommit" || s.State == "PrepareAbort" {
-						return false
-					}
-				}
-				return true
-			})
+			o.complete(v, ids...)
 			o.ask("describes", v, build)
 		}
 	})
