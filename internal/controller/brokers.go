@@ -44,7 +44,13 @@ func (d *decision) registerBroker(req *kmsg.BrokerRegistrationRequest, resp *kms
 }
 
 // dropIncarnation cleans up after the incarnation before: whatever it led or was
-// in sync with, it is not now.
+// in sync with, it is not now. After a stop that was not clean it is not eligible either.
+//
+// After one that was clean every directory that the broker has now is whole, so that one
+// which it does not name was taken from it, and replicas there will begin without their
+// records: for them the stop was not clean. Apache Kafka keeps those eligible. A replica that
+// may have been there is marked as lost, so that it does not lead before the broker has said
+// where it is.
 func (d *decision) dropIncarnation(existing *metadata.Broker, req *kmsg.BrokerRegistrationRequest) {
 	id := req.BrokerID
 	stored := noPreviousEpoch
@@ -52,12 +58,27 @@ func (d *decision) dropIncarnation(existing *metadata.Broker, req *kmsg.BrokerRe
 		stored = existing.Epoch
 	}
 	clean := req.Version >= 3 && req.PreviousBrokerEpoch == stored
-	if clean || !d.elr {
-		d.removeFromISRs(id)
-		return
+	b := brokerChange{remove: id, add: metadata.NoLeader, unclean: metadata.NoLeader}
+	if !clean && d.elr {
+		b.remove, b.unclean = metadata.NoLeader, id
 	}
-	d.changePartitions(brokerChange{remove: metadata.NoLeader, add: metadata.NoLeader, unclean: id},
-		func(p *metadata.Partition) bool { return p.InISR(id) || p.InELR(id) })
+	lost := func(p *metadata.Partition) bool { return d.losesDirectory(p, existing, req) }
+	b.also = func(c *change) {
+		if !lost(c.old) {
+			return
+		}
+		c.moved, c.movedTo = id, c.old.Directory(id)
+		if unknownDirectory(c.movedTo) {
+			c.movedTo = metadata.DirLost
+		}
+		if clean {
+			c.emptied, c.uncleanShutdown = true, id
+		}
+	}
+	d.changePartitions(b, func(p *metadata.Partition) bool {
+		counted := p.InELR(id) || slices.Contains(p.LastKnownELR, id)
+		return p.InISR(id) || b.unclean == id && p.InELR(id) || counted && lost(p)
+	})
 }
 
 func (d *decision) checkRegistration(req *kmsg.BrokerRegistrationRequest) error {

@@ -35,13 +35,13 @@ type change struct {
 	// alive says which replicas may lead: their broker is active and their
 	// directory online.
 	alive func(id int32) bool
-	// uncleanShutdown is a broker that lost data it had acknowledged, or NoLeader.
+	// uncleanShutdown is a broker that lost data it had acknowledged here, or NoLeader.
 	uncleanShutdown int32
 
 	// moved is a broker whose replica has a new directory, or NoLeader.
 	moved   int32
 	movedTo kafka.UUID
-	// emptied says that the moved replica begins without its records.
+	// emptied says that the moved replica begins, or will begin, without its records.
 	emptied bool
 
 	isr, replicas, adding, removing []int32
@@ -195,14 +195,21 @@ func (c *change) writeELR(r *records.PartitionChangeRecord) {
 // writeLastKnownLeader remembers the last leader while there is none. One that has lost its
 // records is forgotten: leading again it would have the others drop theirs.
 func (c *change) writeLastKnownLeader(r *records.PartitionChangeRecord) {
+	if !c.d.elr {
+		return
+	}
+	last := c.old.LastKnownELR
 	switch {
-	case !c.d.elr:
-	case c.emptied && r.Leader < 0 && slices.Contains(c.old.LastKnownELR, c.moved):
-		r.LastKnownELR = []int32{}
-	case r.Leader == metadata.NoLeader && len(c.old.LastKnownELR) == 0:
-		r.LastKnownELR = []int32{c.old.Leader}
-	case r.Leader >= 0 && len(c.old.LastKnownELR) > 0:
-		r.LastKnownELR = []int32{}
+	case r.Leader == metadata.NoLeader && len(last) == 0:
+		last = []int32{c.old.Leader}
+	case r.Leader >= 0:
+		last = nil
+	}
+	if c.emptied {
+		last = without(last, c.moved)
+	}
+	if !slices.Equal(last, c.old.LastKnownELR) {
+		r.LastKnownELR = present(last)
 	}
 }
 

@@ -91,10 +91,13 @@ func (d *decision) assignReplicasToDirs(req *kmsg.AssignReplicasToDirsRequest, r
 }
 
 // assignReplica puts one replica into a directory. In a directory that is offline
-// it cannot be in sync. Found in one that is online, after nobody knew where it is, it may
-// lead as after its broker came back. A replica whose old directory is gone begins without
-// its records: of several replicas another one may have them, so that it is not the last
-// known leader any more, as it is in Apache Kafka; an only one leads.
+// it cannot be in sync. In one that is online, after another one that is, or after nobody
+// said where it was, it has its records and may lead as after its broker came back.
+//
+// A replica whose old directory is gone begins without its records, as its broker makes an
+// empty log for it. Of several replicas another one may have them, and would drop them for an
+// empty leader: it is neither in sync nor eligible nor the last known leader any more, all of
+// which it stays in Apache Kafka. An only replica leads.
 func (d *decision) assignReplica(b *metadata.Broker, dir kafka.UUID, topic kafka.TopicID, index int32) error {
 	t := d.img.TopicByID(topic)
 	if t == nil {
@@ -109,26 +112,59 @@ func (d *decision) assignReplica(b *metadata.Broker, dir kafka.UUID, topic kafka
 	}
 	c := d.newChange(t, index, p)
 	c.moved, c.movedTo = b.ID, dir
-	old := p.Directory(b.ID)
-	found := old == metadata.DirLost || b.HasOnlineDirectory(old) || len(p.Replicas) == 1
-	here := b.HasOnlineDirectory(dir)
-	c.emptied = here && !found
-	if !here {
-		c.isr = slices.DeleteFunc(slices.Clone(p.ISR), func(id int32) bool { return id == b.ID })
+	old, here := p.Directory(b.ID), b.HasOnlineDirectory(dir)
+	// It is empty in a directory that is offline, too, which comes back some time.
+	c.emptied = old != dir && !b.HasOnlineDirectory(old) && len(p.Replicas) > 1
+	unclean := d.uncleanElection(t.Name)
+	if c.emptied && !unclean && !d.elr && slices.Equal(p.ISR, []int32{b.ID}) {
+		// An ISR cannot be empty here, so the replica would lead from there. While its
+		// directory is not known it does not, and the broker asks again.
+		return kafka.EligibleLeadersNotAvailable
 	}
-	if !here || found {
+	if c.emptied {
+		c.uncleanShutdown = b.ID
+	}
+	if c.emptied || !here {
+		c.isr = without(p.ISR, b.ID)
+	}
+	if !c.emptied || unclean {
 		c.alive = func(id int32) bool {
 			if id == b.ID {
-				return here && d.active(id)
+				return here && d.active(id) && !(c.emptied && d.othersCanLead(p, id))
 			}
 			return d.canLead(p, id, d.active(id))
 		}
-		if d.uncleanElection(t.Name) {
-			c.election = electUnclean
-		}
+	}
+	if unclean {
+		c.election = electUnclean
 	}
 	if r := c.build(); r != nil {
 		d.add(r)
 	}
 	return nil
+}
+
+// othersCanLead says whether a replica on another broker than this one could lead, with
+// whatever records it has.
+func (d *decision) othersCanLead(p *metadata.Partition, broker int32) bool {
+	return slices.ContainsFunc(p.Replicas, func(id int32) bool { return id != broker && d.canLead(p, id, d.active(id)) })
+}
+
+// losesDirectory says whether the directory of a broker's replica is gone, or may be, once
+// the broker is registered as it asks for; existing is its registration until now. An only
+// replica is not asked for: there is nobody whose records it could have dropped.
+func (d *decision) losesDirectory(p *metadata.Partition, existing *metadata.Broker, req *kmsg.BrokerRegistrationRequest) bool {
+	if !d.version.DirectoryAssignmentSupported() || len(p.Replicas) == 1 || !p.HasReplica(req.BrokerID) {
+		return false
+	}
+	gone := func(dir kafka.UUID) bool { return !slices.Contains(req.LogDirs, [16]byte(dir)) }
+	if dir := p.Directory(req.BrokerID); !unknownDirectory(dir) {
+		return gone(dir)
+	}
+	return existing != nil && slices.ContainsFunc(existing.Directories, gone)
+}
+
+// unknownDirectory says whether the id leaves open where a replica is.
+func unknownDirectory(dir kafka.UUID) bool {
+	return dir == metadata.DirUnassigned || dir == metadata.DirMigrating
 }

@@ -44,6 +44,8 @@ type brokerChange struct {
 	remove  int32 // leaves every ISR and leads nothing
 	add     int32 // may lead, though the image does not show it yet
 	unclean int32 // lost data: leaves every ISR and ELR and leads nothing
+	// also is told of each change before it is built; nil for nobody.
+	also func(*change)
 }
 
 // changePartitions adds the records that a broker's change asks of the partitions
@@ -62,6 +64,9 @@ func (d *decision) changePartitions(b brokerChange, match func(*metadata.Partiti
 			c.election = electUnclean
 		}
 		c.isr = slices.DeleteFunc(slices.Clone(p.ISR), func(id int32) bool { return id == b.remove || id == b.unclean })
+		if b.also != nil {
+			b.also(c)
+		}
 		if r := c.build(); r != nil {
 			d.add(r)
 		}

@@ -59,7 +59,7 @@ func (w *world) brokerRequest(command string, a args) kmsg.Request {
 	}
 	epoch = a.int("epoch", epoch)
 	switch command {
-	case "register": // ID [incarnation=] [rack=] [dirs=a,b] [prev=] [cluster=]
+	case "register": // ID [incarnation=] [rack=] [dirs=a,b] [prev=] [clean] [cluster=]
 		return w.registerRequest(id, a)
 	case "heartbeat": // ID [fence] [shutdown] [offset=] [offline=a,b] [cordoned=a,b]
 		req := kmsg.NewPtrBrokerHeartbeatRequest()
@@ -289,6 +289,9 @@ func (w *world) registerRequest(id int32, a args) kmsg.Request {
 		req.LogDirs = [][16]byte{{15: 1}}
 	}
 	req.PreviousBrokerEpoch = a.int("prev", -1)
+	if b := w.log.Image().Broker(id); b != nil && a.has("clean") { // as its markers say after a clean stop
+		req.PreviousBrokerEpoch = b.Epoch
+	}
 	return req
 }
 

@@ -42,6 +42,11 @@ func (n *Node) Close(ctx context.Context) error {
 		// What is in memory may contradict what the quorum says; recovery decides.
 		n.logs.Abort()
 	} else {
+		if n.replicas != nil && !n.replicas.DirectoriesTold() {
+			// The markers would vouch for replicas of which the controller does not know
+			// whether they were in a directory that the next start may be without.
+			epoch = -1
+		}
 		errs = append(errs, n.logs.Close(epoch))
 	}
 	n.logStopped()

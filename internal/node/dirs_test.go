@@ -15,6 +15,8 @@ import (
 
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/log"
+	"github.com/gregorhq/gregor/internal/metadata"
+	"github.com/gregorhq/gregor/internal/rpc"
 	"github.com/gregorhq/gregor/internal/vfs"
 )
 
@@ -118,6 +120,35 @@ func TestDirectoriesOfReplicasAreKnownToTheController(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	m.stop(n)
+}
+
+// TestUntoldDirectoriesEndNoCleanRun: a clean stop says that this broker's replicas are as they
+// were, which the controller can only check for those of which it knows the directory.
+func TestUntoldDirectoriesEndNoCleanRun(t *testing.T) {
+	m, _, n, cl, ctx := twoDirs(t, nil)
+	for i := range 4 {
+		until(t, ctx, "the controller knows the directory", func() bool { return n.replicas.DirectoriesTold() })
+		if got := n.loader.Current().Partition(fmt.Sprint("t", i), 0).Directory(1); got == metadata.DirUnassigned {
+			t.Fatalf("t%d is nowhere", i)
+		}
+	}
+	m.stop(n)
+	n = m.start()
+	if n.logs.PreviousBrokerEpoch() < 0 {
+		t.Error("the stop was not clean")
+	}
+	nobody := func() rpc.Leader { return rpc.Leader{ID: -1} }
+	n.channels.assignments = rpc.NewControllers(n.rpcOptions("", "test"), n.static.NodeID, nil, nobody)
+	if _, err := kadm.NewClient(cl).CreateTopic(ctx, 1, 1, nil, "untold"); err != nil {
+		t.Fatal(err)
+	}
+	m.stop(n)
+	n = m.start()
+	if got := n.logs.PreviousBrokerEpoch(); got != -1 {
+		t.Errorf("the stop was clean, in epoch %d", got)
+	}
+	until(t, ctx, "the controller knows the directory", func() bool { return n.replicas.DirectoriesTold() })
 	m.stop(n)
 }
 

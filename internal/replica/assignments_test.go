@@ -9,6 +9,7 @@ import (
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/metadata"
 	"github.com/gregorhq/gregor/internal/records"
+	"github.com/gregorhq/gregor/internal/vfs"
 )
 
 func TestAssignments(t *testing.T) {
@@ -137,4 +138,31 @@ func TestNothingIsAssignedBeforeTheMetadataKnowsDirectories(t *testing.T) {
 	level(30)
 	k.tell()
 	equalIDs(t, k.ctl.told(p.key()), k.dir("/a"))
+}
+
+// TestDirectoriesTold: a broker knows whether the controller knows where its replicas are.
+func TestDirectoriesTold(t *testing.T) {
+	k := newDirsKit(t, nil)
+	check := func(want bool, when string) {
+		t.Helper()
+		if got := k.m.DirectoriesTold(); got != want {
+			t.Errorf("%s: %v", when, got)
+		}
+	}
+	check(true, "without partitions")
+	p := k.topicIn("t", metadata.DirUnassigned)
+	check(false, "before the metadata has it")
+	k.assigned(p, k.dir("/a"))
+	check(true, "when the metadata has it")
+	k.assigned(p, k.dir("/b"))
+	check(false, "in another directory than the metadata says, as before the swap of a move")
+	k.assigned(p, metadata.DirUnassigned)
+	k.restart(func(mem *vfs.Mem) {
+		if err := errors.Join(mem.Rename("/a", "/gone"), vfs.WriteFileAtomic(mem, "/a", []byte("x"))); err != nil {
+			t.Fatal(err)
+		}
+	})
+	check(false, "while it may be in a directory that is offline")
+	k.assigned(k.m.Get("t", 0), metadata.DirLost)
+	check(true, "when the metadata has it as lost")
 }

@@ -93,6 +93,33 @@ func (m *Manager) reportDirectory(p *Partition, reg *metadata.Partition) {
 	}
 }
 
+// DirectoriesTold says whether the metadata, as far as it was applied here, has every replica
+// of this broker in the directory in which it is. If not, the next start may be one without a
+// directory of which the controller does not know what was in it.
+func (m *Manager) DirectoriesTold() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	img := m.image.Load()
+	if img == nil || !m.dirsSupported.Load() {
+		return true // nothing can be told, nor is anything concluded from it
+	}
+	told := true
+	m.All(func(p *Partition) {
+		reg := m.registration(img, p)
+		if reg == nil || !reg.HasReplica(m.nodeID) {
+			return
+		}
+		dir := reg.Directory(m.nodeID)
+		if l := p.Log(); l != nil {
+			_, id := l.Dir()
+			told = told && id == dir
+		} else if dir == metadata.DirUnassigned || dir == metadata.DirMigrating {
+			told = false // it may be in a directory that is offline
+		}
+	})
+	return told
+}
+
 // directoriesKnown notes whether the metadata can say where replicas are. When it first
 // can, all are compared. Caller holds Manager.mu.
 func (m *Manager) directoriesKnown(img *metadata.Image) {
