@@ -361,6 +361,7 @@ func (l *Log) setAside(s *segment) error {
 			return err
 		}
 	}
+	l.retireFiles(s)
 	l.env.tasks.removeLater(l.dir, l.cfg.Load().FileDeleteDelayMs, names...)
 	return nil
 }

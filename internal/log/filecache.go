@@ -39,10 +39,12 @@ type handle struct {
 
 // fileSlot is where the owner of a file keeps its handle, if one is open.
 //
-// drops counts the calls of drop; fileCache.mu is held where either changes.
+// drops counts the calls of drop; retired says that the file has left its place for good,
+// so that nobody would drop what is opened late. fileCache.mu is held where any changes.
 type fileSlot struct {
-	h     atomic.Pointer[handle]
-	drops atomic.Uint32
+	h       atomic.Pointer[handle]
+	drops   atomic.Uint32
+	retired bool
 }
 
 func newFileCache(fsys vfs.FS, limit int) *fileCache {
@@ -110,7 +112,8 @@ func (c *fileCache) open(s *fileSlot, name string, flag int) (*handle, error) {
 }
 
 // keep makes f the slot's pinned handle. It is nil, and f not needed, if the slot has a
-// handle or was dropped since drops were counted.
+// handle or was dropped since drops were counted. That of a retired slot closes with its
+// last pin.
 func (c *fileCache) keep(s *fileSlot, f vfs.File, drops uint32) *handle {
 	h := &handle{File: f, slot: s}
 	h.refs.Store(2)
@@ -120,6 +123,12 @@ func (c *fileCache) keep(s *fileSlot, f vfs.File, drops uint32) *handle {
 	if s.h.Load() != nil || s.drops.Load() != drops {
 		c.mu.Unlock()
 		return nil
+	}
+	if s.retired {
+		c.mu.Unlock()
+		h.index = -1
+		h.refs.Store(1)
+		return h
 	}
 	s.h.Store(h)
 	h.index = len(c.handles)
@@ -188,8 +197,15 @@ func (c *fileCache) closeIdle() {
 // drop forgets the slot's handle; the file closes when its last user is done.
 // The owner calls it before a file is renamed or removed, and after another took its
 // name, since whoever opened it in between has the one that is gone.
-func (c *fileCache) drop(s *fileSlot) {
+func (c *fileCache) drop(s *fileSlot) { c.forget(s, false) }
+
+// retire drops the slot for the last time, once its file is in its place no more: a
+// handle that somebody opens of it all the same is his alone.
+func (c *fileCache) retire(s *fileSlot) { c.forget(s, true) }
+
+func (c *fileCache) forget(s *fileSlot, retired bool) {
 	c.mu.Lock()
+	s.retired = s.retired || retired
 	s.drops.Add(1)
 	h := s.h.Swap(nil)
 	if h != nil {

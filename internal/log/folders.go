@@ -173,6 +173,7 @@ func (m *Manager) retire(l *Log, kind folderKind) error {
 	if err := l.rename(folder, kind); err != nil {
 		return err
 	}
+	l.retire()
 	l.dir.rpDirty.Store(true)
 	l.dir.hwDirty.Store(true)
 	l.dir.startDirty.Store(true)
@@ -180,6 +181,18 @@ func (m *Manager) retire(l *Log, kind folderKind) error {
 		m.env.tasks.removeFolderLater(l.dir, l.Config().FileDeleteDelayMs, folder)
 	}
 	return nil
+}
+
+// retire comes once the folder of a log that is gone is marked and nothing can bring the
+// log back. Whoever still has it finds its files, until they are removed, but leaves none
+// open.
+func (l *Log) retire() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.retired.Store(true)
+	for _, s := range l.view.Load().segs {
+		l.retireFiles(s)
+	}
 }
 
 // rename moves the log's folder durably and has its files opened again under the

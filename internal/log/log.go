@@ -47,6 +47,7 @@ type Log struct {
 	kind     atomic.Uint32         // folderKind
 	moving   atomic.Bool           // is copied to another directory: no compaction
 	moved    atomic.Bool           // another log takes its place
+	retired  atomic.Bool           // its folder is marked as deleted or stray: gone for good
 
 	flush flushGroup
 

@@ -146,6 +146,7 @@ func (m *Manager) SwapFuture(tp kafka.TopicPartition) (*Log, error) {
 	m.logs[tp] = l
 	delete(m.future, tp)
 	m.mu.Unlock()
+	old.retire()
 	old.dir.leave(tp)
 	l.takeProducers(old)
 	for _, d := range []*dataDir{old.dir, l.dir} {

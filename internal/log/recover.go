@@ -261,6 +261,7 @@ func (l *Log) dropFrom(v *view, i int) error {
 		if err := l.removeSegmentFiles(s.base); err != nil {
 			return l.ioError(fmt.Sprintf("removing segment %d", s.base), err)
 		}
+		l.retireFiles(s)
 		base := s.base
 		l.dropSnapshots(func(offset int64) bool { return offset >= base })
 	}

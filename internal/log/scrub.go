@@ -259,11 +259,14 @@ func (s *Scrubber) check(ctx context.Context, k suspect, slowly bool) {
 // verify reads a closed segment and returns its damage, nil if there is none or if the
 // segment is not there any more. each is told how much was read.
 func (l *Log) verify(base int64, each func(n int) error) (*Damage, error) {
+	if l.err() != nil {
+		return nil, l.errForNow()
+	}
 	v := l.view.Load()
 	i := v.floor(base)
 	s := v.segs[i]
 	if s.base != base || i == len(v.segs)-1 {
-		return nil, l.err()
+		return nil, l.errForNow()
 	}
 	f, err := l.openLog(s)
 	if err != nil {
@@ -293,16 +296,25 @@ func (l *Log) verify(base int64, each func(n int) error) (*Damage, error) {
 	case damaged == nil && next > v.segs[i+1].base:
 		damaged = kafka.CorruptMessage.Errorf("the segment ends at offset %d, the next one begins at %d", next, v.segs[i+1].base)
 	}
-	if damaged == nil || !l.holds(s) {
-		return nil, l.err()
+	if damaged == nil || l.err() != nil || !l.holds(s) {
+		return nil, l.errForNow()
 	}
 	return &Damage{Partition: l.tp, File: l.path(base, suffixLog), Position: end, Base: base, Next: v.segs[i+1].base, Err: damaged}, nil
+}
+
+// errForNow is why the log does not serve, nil if it does or never will again: of a
+// log that was deleted, or whose directory is offline, there is nothing left to check.
+func (l *Log) errForNow() error {
+	if l.retired.Load() || l.dir.err() != nil {
+		return nil
+	}
+	return l.err()
 }
 
 // goneOrError judges a failed read of a segment that may have been deleted meanwhile.
 func (l *Log) goneOrError(s *segment, err error) error {
 	if l.err() != nil || !l.holds(s) {
-		return nil
+		return l.errForNow()
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err

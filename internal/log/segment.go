@@ -160,10 +160,22 @@ func (l *Log) openTimes(s *segment) (*handle, error) {
 	return l.env.files.open(&s.timeFile, l.path(s.base, suffixTimeIndex), openExisting)
 }
 
+func (s *segment) slots() [4]*fileSlot {
+	return [...]*fileSlot{&s.log, &s.indexFile, &s.timeFile, &s.txnFile}
+}
+
 // dropFiles forgets the segment's open files.
 func (l *Log) dropFiles(s *segment) {
-	for _, slot := range []*fileSlot{&s.log, &s.indexFile, &s.timeFile, &s.txnFile} {
+	for _, slot := range s.slots() {
 		l.env.files.drop(slot)
+	}
+}
+
+// retireFiles comes after dropFiles, once the files have lost their names for good: it
+// forgets what was opened in between, and nothing of the segment stays open from then on.
+func (l *Log) retireFiles(s *segment) {
+	for _, slot := range s.slots() {
+		l.env.files.retire(slot)
 	}
 }
 

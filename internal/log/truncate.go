@@ -361,6 +361,7 @@ func (l *Log) markDeleted(s *segment) error {
 			l.env.logger.Warn("index could not be marked as deleted", "file", name, "error", err)
 		}
 	}
+	l.retireFiles(s)
 	l.env.tasks.removeLater(l.dir, l.cfg.Load().FileDeleteDelayMs, names...)
 	return nil
 }
