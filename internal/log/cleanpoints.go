@@ -11,14 +11,15 @@ import (
 const fileCleanPoints = "cleaner-offset-checkpoint"
 
 // cleanPoints is the content of a directory's cleaner-offset-checkpoint: for each
-// partition the first offset that compaction has not looked at. mu guards offsets
-// and the file, and is the innermost lock but that of the directory's checkpoints.
+// partition the first offset that compaction has not looked at. behind says that the
+// file may have another content than offsets. mu guards all and the file, and is the innermost lock but that of the directory's checkpoints.
 //
 // An offset that is too high would let old values outlive a tombstone, so whatever
 // lowers or removes one is in the file before the log changes.
 type cleanPoints struct {
 	mu      sync.Mutex
 	offsets map[kafka.TopicPartition]int64
+	behind  bool
 }
 
 // loadCleanPoints reads the checkpoint. An entry without a folder is of a log that
@@ -35,6 +36,7 @@ func (d *dataDir) loadCleanPoints(entries []fs.DirEntry) {
 	for tp := range c.offsets {
 		if !folders[tp.String()] {
 			delete(c.offsets, tp)
+			c.behind = true
 		}
 	}
 }
@@ -56,7 +58,7 @@ func (d *dataDir) setCleanPoint(tp kafka.TopicPartition, offset int64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	old, ok := c.offsets[tp]
-	if ok && old == offset || !ok && offset == NoOffset {
+	if !c.behind && (ok && old == offset || !ok && offset == NoOffset) {
 		return nil
 	}
 	next := make(map[kafka.TopicPartition]int64, len(c.offsets)+1)
@@ -69,6 +71,7 @@ func (d *dataDir) setCleanPoint(tp kafka.TopicPartition, offset int64) error {
 		next[tp] = offset
 	}
 	err := d.writeOffsets(fileCleanPoints, next)
+	c.behind = err != nil
 	if err == nil || offset < old {
 		c.offsets = next
 	}
@@ -95,13 +98,16 @@ func (l *Log) lowerCleanPoint(offset int64) error {
 // forgetCleanPoint is called before the log's folder loses its name: neither a later
 // log of that name nor one in another directory may take the entry for its own. A
 // copy in another directory may hold records that compaction removed here after
-// they were copied, so it begins anew.
+// they were copied, so it begins anew. The log is gone already: with l.mu no round that
+// found it usable before can write an entry after.
 func (l *Log) forgetCleanPoint() {
 	if l.IsFuture() {
 		return
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if err := l.dir.setCleanPoint(l.tp, NoOffset); err != nil {
-		// The next start drops an entry without a folder.
+		// The next start drops an entry without a folder, newLog one of another log.
 		l.env.logger.Warn("entry of a removed log stays in the cleaner checkpoint", "partition", l.tp.String(), "error", err)
 	}
 }

@@ -49,6 +49,11 @@ func (m *Manager) newLog(d *dataDir, folder string, tp kafka.TopicPartition, kin
 	if err := m.moveAside(d, folder, tp); err != nil {
 		return nil, err
 	}
+	// What an older log of that name left in the checkpoint of compaction would be taken for
+	// this one's as soon as the folder is there.
+	if err := d.setCleanPoint(tp, NoOffset); err != nil {
+		return nil, err
+	}
 	if err := m.env.fs.MkdirAll(folder, 0o755); err != nil {
 		return nil, d.ioError("creating folder "+folder, err)
 	}
