@@ -68,7 +68,7 @@ type Scrubber struct {
 
 type knownDamage struct {
 	Damage
-	retryMs int64
+	tried time.Time
 }
 
 // NewScrubber makes a Scrubber that reads rate bytes a second, or with 0 only the
@@ -188,11 +188,11 @@ func (s *Scrubber) complaint(ctx context.Context, k suspect) {
 
 // again tries the damaged segments that are due.
 func (s *Scrubber) again(ctx context.Context) {
-	now := s.m.env.clock.Now().UnixMilli()
+	c := s.m.env.clock
 	s.mu.Lock()
 	var due []suspect
 	for k, d := range s.known {
-		if now >= d.retryMs {
+		if c.Since(d.tried) >= scrubRetry {
 			due = append(due, k)
 		}
 	}
@@ -227,8 +227,7 @@ func (s *Scrubber) check(ctx context.Context, k suspect, slowly bool) {
 		s.mu.Unlock()
 		return
 	}
-	now := s.m.env.clock.Now().UnixMilli()
-	s.known[k] = &knownDamage{*d, now + scrubRetry.Milliseconds()}
+	s.known[k] = &knownDamage{*d, s.m.env.clock.Now()}
 	if old == nil {
 		s.stats.Found++
 	}
@@ -236,7 +235,7 @@ func (s *Scrubber) check(ctx context.Context, k suspect, slowly bool) {
 	if old == nil {
 		logger.Error("damaged bytes in a closed segment", "partition", d.Partition.String(), "file", d.File, "position", d.Position,
 			"firstOffset", d.Base, "nextOffset", d.Next, "error", d.Err)
-	} else if now < old.retryMs {
+	} else if s.m.env.clock.Since(old.tried) < scrubRetry {
 		return
 	}
 	err = errors.New("the partition has no other replica")

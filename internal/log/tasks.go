@@ -3,6 +3,7 @@ package log
 import (
 	"container/heap"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -11,11 +12,13 @@ import (
 
 // taskQueue does later what must not hold up an append: the sync of a segment that
 // was rolled and the removal of files whose delay has passed. It is the package's
-// only goroutine; without start, run does what is due on the caller's goroutine.
+// only goroutine; without start, run does what is due on the caller's goroutine. Times
+// count from when the queue was made: delays must not follow a wall clock that is set.
 //
 // mu guards heap, seq and stopped.
 type taskQueue struct {
 	clock clock.Clock
+	made  time.Time
 
 	mu      sync.Mutex
 	heap    taskHeap
@@ -27,13 +30,13 @@ type taskQueue struct {
 }
 
 type task struct {
-	atMs int64
-	seq  int
-	run  func()
+	at  time.Duration
+	seq int
+	run func()
 }
 
 func newTaskQueue(c clock.Clock) *taskQueue {
-	return &taskQueue{clock: c, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	return &taskQueue{clock: c, made: c.Now(), wake: make(chan struct{}, 1), done: make(chan struct{})}
 }
 
 func (q *taskQueue) add(delayMs int64, run func()) {
@@ -43,12 +46,19 @@ func (q *taskQueue) add(delayMs int64, run func()) {
 		return
 	}
 	q.seq++
-	heap.Push(&q.heap, task{q.clock.Now().UnixMilli() + max(delayMs, 0), q.seq, run})
+	heap.Push(&q.heap, task{q.clock.Since(q.made) + later(delayMs), q.seq, run})
 	q.mu.Unlock()
 	select {
 	case q.wake <- struct{}{}:
 	default:
 	}
+}
+
+// later is a delay in milliseconds, of which file.delete.delay.ms may be more than a
+// Duration can be.
+func later(delayMs int64) time.Duration {
+	const most = math.MaxInt64 / int64(time.Millisecond) / 2
+	return time.Duration(min(max(delayMs, 0), most)) * time.Millisecond
 }
 
 // flushLater syncs a log up to base: the segments before it get no more records.
@@ -98,10 +108,9 @@ func (q *taskQueue) run() (next time.Duration, more bool) {
 			q.mu.Unlock()
 			return 0, false
 		}
-		wait := q.heap[0].atMs - q.clock.Now().UnixMilli()
-		if wait > 0 {
+		if wait := q.heap[0].at - q.clock.Since(q.made); wait > 0 {
 			q.mu.Unlock()
-			return time.Duration(wait) * time.Millisecond, true
+			return wait, true
 		}
 		t := heap.Pop(&q.heap).(task)
 		q.mu.Unlock()
@@ -158,8 +167,8 @@ type taskHeap []task
 
 func (h taskHeap) Len() int { return len(h) }
 func (h taskHeap) Less(i, j int) bool {
-	if h[i].atMs != h[j].atMs {
-		return h[i].atMs < h[j].atMs
+	if h[i].at != h[j].at {
+		return h[i].at < h[j].at
 	}
 	return h[i].seq < h[j].seq
 }
