@@ -234,14 +234,14 @@ func (w *SnapshotWriter) Freeze() error {
 		w.Abort()
 		return err
 	}
-	if err := w.file.Close(); err != nil {
-		w.file = nil
-		w.Abort()
+	file := w.file
+	w.file = nil
+	if err := file.Close(); err != nil {
+		w.remove()
 		return fmt.Errorf("closing checkpoint %s: %w", w.temp, err)
 	}
-	w.file = nil
 	if err := w.fsys.Rename(w.temp, w.final); err != nil {
-		w.Abort()
+		w.remove()
 		return fmt.Errorf("putting checkpoint %s in place: %w", w.final, err)
 	}
 	if err := w.fsys.SyncDir(w.dir); err != nil {
@@ -255,6 +255,10 @@ func (w *SnapshotWriter) Abort() {
 	if w.file != nil {
 		_ = w.file.Close() // the file goes away; nothing in it is needed
 		w.file = nil
-		_ = w.fsys.Remove(w.temp) // ListSnapshots removes it at the next start
+		w.remove()
 	}
+}
+
+func (w *SnapshotWriter) remove() {
+	_ = w.fsys.Remove(w.temp) // ListSnapshots removes it at the next start
 }

@@ -2,9 +2,11 @@ package storage
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/gregorhq/gregor/internal/batch"
@@ -201,4 +203,29 @@ func FuzzDecodeBatch(f *testing.F) {
 		}
 		_, _ = DecodeBatch(b[:info.Size], info)
 	})
+}
+
+// TestCheckpointThatFailsLeavesNothing: a full disk must not fill up with the remains of
+// each try.
+func TestCheckpointThatFailsLeavesNothing(t *testing.T) {
+	for _, op := range []vfs.Op{vfs.OpCreate, vfs.OpWrite, vfs.OpSync, vfs.OpClose, vfs.OpRename} {
+		fsys := vfs.NewFault(vfs.NewMem())
+		if err := fsys.MkdirAll("/d", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		fsys.Add(vfs.Rule{Op: op, Err: syscall.ENOSPC})
+		w, err := CreateSnapshot(fsys, "/d", SnapshotID{EndOffset: 7, Epoch: 1}, SnapshotHeader{}, 1000)
+		if err == nil {
+			if err = w.Append(topics(3)...); err == nil {
+				err = w.Freeze()
+			}
+			w.Abort()
+		}
+		if !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("op %d: %v", op, err)
+		}
+		if left, err := fsys.ReadDir("/d"); err != nil || len(left) != 0 {
+			t.Errorf("op %d: %v is left, %v", op, left, err)
+		}
+	}
 }
