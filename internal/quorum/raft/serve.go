@@ -99,11 +99,7 @@ func (e *Engine) leaderOnly(epoch kafka.LeaderEpoch) error {
 // the newest snapshot if there is one: that is cheaper than the log.
 func (e *Engine) validate(offset kafka.Offset, epoch kafka.LeaderEpoch) (*storage.SnapshotID, *quorum.EpochEnd) {
 	e.mu.Lock()
-	base, newest, n := e.store.base, e.latestSnapshot(), len(e.snapshots)
-	oldest := storage.SnapshotID{}
-	if n > 0 {
-		oldest = e.snapshots[0]
-	}
+	base, newest, oldest, n := e.store.base, e.latestSnapshot(), e.oldestSnapshot(), len(e.snapshots)
 	e.mu.Unlock()
 	start := base.EndOffset
 	hasSnapshot := n > 0 && newest != storage.BootstrapSnapshotID

@@ -1,7 +1,9 @@
 package raft
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 
 	"github.com/gregorhq/gregor/internal/kafka"
@@ -167,15 +169,19 @@ func (e *Engine) SnapshotDone(id storage.SnapshotID) {
 	}
 }
 
-// expired names the oldest snapshot and the one after it if the oldest must go.
+// expired names the oldest snapshot and the one after it if the oldest must go. One that
+// lies before the log is what a failure left.
 func (e *Engine) expired() (old, next storage.SnapshotID, ok bool) {
 	e.mu.Lock()
-	ids := append([]storage.SnapshotID(nil), e.snapshots...)
+	ids, base := append([]storage.SnapshotID(nil), e.snapshots...), e.store.base
 	e.mu.Unlock()
 	if len(ids) < 2 {
 		return old, next, false
 	}
 	old, next = ids[0], ids[1]
+	if old.Before(base) {
+		return old, next, true
+	}
 	if e.o.RetentionBytes >= 0 {
 		total := e.o.Log.Size()
 		for _, id := range ids {
@@ -199,11 +205,13 @@ func (e *Engine) expired() (old, next storage.SnapshotID, ok bool) {
 	return old, next, false
 }
 
-// dropBefore makes next the oldest snapshot and the beginning of the log.
+// dropBefore makes next the oldest snapshot and the beginning of the log. The old one
+// leaves the list last, so that it is tried again after a failure.
 func (e *Engine) dropBefore(old, next storage.SnapshotID) error {
 	e.mu.Lock()
-	e.store.base = next
-	e.snapshots = e.snapshots[1:]
+	if e.store.base.Before(next) {
+		e.store.base = next
+	}
 	e.mu.Unlock()
 	if _, err := e.o.Log.AdvanceStart(next.EndOffset); err != nil {
 		return err
@@ -211,6 +219,26 @@ func (e *Engine) dropBefore(old, next storage.SnapshotID) error {
 	if _, err := e.o.Log.DeleteOldSegments(e.o.Clock.Now().UnixMilli()); err != nil {
 		return err
 	}
+	if err := storage.RemoveSnapshot(e.o.FS, e.o.Dir, old); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	e.mu.Lock()
+	// A snapshot that was installed meanwhile has replaced the list.
+	if len(e.snapshots) > 0 && e.snapshots[0] == old {
+		e.snapshots = e.snapshots[1:]
+	}
+	e.mu.Unlock()
 	e.o.Logger.Info("removed an old metadata snapshot and the log before the next one", "snapshot", old.String(), "logStartOffset", next.EndOffset)
-	return storage.RemoveSnapshot(e.o.FS, e.o.Dir, old)
+	return nil
+}
+
+// oldestSnapshot is the one at which the log begins, the first of all while the log has
+// its beginning. The caller holds mu.
+func (e *Engine) oldestSnapshot() storage.SnapshotID {
+	for _, id := range e.snapshots {
+		if !id.Before(e.store.base) {
+			return id
+		}
+	}
+	return storage.SnapshotID{}
 }
