@@ -98,14 +98,21 @@ func (m *Manager) noneOffline() error {
 // AnyOffline says whether a directory for partitions is offline.
 func (m *Manager) AnyOffline() bool { return m.noneOffline() != nil }
 
-// BeginMoving keeps compaction away from the log while it is copied: it could remove a
-// tombstone whose value was copied already. It returns false while a round is under way,
-// which has to end before the copy begins.
-func (l *Log) BeginMoving() bool {
+// BeginMoving keeps compaction away from the log while it is copied, and while a part of
+// it was: compaction could remove a tombstone whose value was copied already. A round that
+// is under way has to end before anything is copied.
+func (l *Log) BeginMoving() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.moving.Store(true)
-	return !l.cleaning
+}
+
+// Compacting says whether a round of compaction is under way. After BeginMoving none
+// begins.
+func (l *Log) Compacting() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.cleaning
 }
 
 // EndMoving lets compaction look at the log again.

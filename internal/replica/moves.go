@@ -48,7 +48,7 @@ type move struct {
 	working bool
 	again   bool // something happened while it was worked on
 
-	begun  bool   // compaction keeps away
+	begun  bool   // no round of compaction is under way any more
 	known  bool   // gen is of when both logs were last reconciled
 	gen    uint64 // of the source
 	errors uint
@@ -58,7 +58,10 @@ type move struct {
 
 func (v *mover) init(m *Manager) { v.m, v.moves = m, map[*Partition]*move{} }
 
-// begin starts to copy. Caller holds Manager.mu.
+// begin starts to copy. Compaction keeps away from here on, not from the first turn: the
+// copy may be what a crash left, and a start compacts once the image is applied. Caller
+// holds Manager.mu, as does whoever ends a move but by the swap, after which nobody
+// compacts the source.
 func (v *mover) begin(p *Partition, source, future *log.Log) {
 	_, from := source.Dir()
 	path, to := future.Dir()
@@ -67,6 +70,7 @@ func (v *mover) begin(p *Partition, source, future *log.Log) {
 	v.mu.Lock()
 	v.moves[p] = x
 	v.mu.Unlock()
+	source.BeginMoving()
 	v.ready(x)
 }
 

@@ -49,7 +49,7 @@ func (x *move) turn(v *mover) (time.Duration, error) {
 		return parked, nil
 	}
 	if !x.begun {
-		if !x.source.BeginMoving() {
+		if x.source.Compacting() {
 			return cleaningPause, nil
 		}
 		x.begun = true
