@@ -19,7 +19,8 @@ import (
 )
 
 // env is what all logs of a Manager share. It never changes after Open, but for what
-// producerConfig points at.
+// producerConfig points at and guards, the last guard of a verification that was given:
+// one must not come again, be it after a truncation or in another log of the name.
 type env struct {
 	fs             vfs.FS
 	clock          clock.Clock
@@ -30,6 +31,7 @@ type env struct {
 	suspects       chan suspect // for the scrubber, never closed
 	flushes        *metrics.Histogram
 	producerConfig atomic.Pointer[producer.Config]
+	guards         atomic.Uint64
 
 	rngMu sync.Mutex
 	rng   *rand.Rand

@@ -24,7 +24,7 @@ func (l *Log) BeginVerification(i *batch.Info, supportsEpochBump bool, nowMs int
 	if err := l.usable(); err != nil {
 		return producer.NoGuard, err
 	}
-	return l.producers.BeginVerification(i, supportsEpochBump, nowMs), nil
+	return l.producers.BeginVerification(i, supportsEpochBump, nowMs, producer.Guard(l.env.guards.Add(1))), nil
 }
 
 // HasOngoingTransaction says whether the producer has a transaction open here.

@@ -33,6 +33,7 @@ type runner struct {
 	where string
 	s     *State
 	guard Guard
+	fresh Guard
 	end   int64
 }
 
@@ -125,7 +126,8 @@ func (r *runner) command(p []string) string {
 		*r = runner{t: r.t, where: r.where, s: New(testConfig)}
 	case "verify":
 		i := batch.Info{ProducerID: r.num(p[1]), ProducerEpoch: int16(r.num(p[2])), BaseSequence: int32(r.num(p[3]))}
-		r.guard = r.s.BeginVerification(&i, p[4] == "2", r.num(p[5]))
+		r.fresh++
+		r.guard = r.s.BeginVerification(&i, p[4] == "2", r.num(p[5]), r.fresh)
 	case "data", "marker", "empty":
 		return r.append(p, true)
 	case "crash":

@@ -119,7 +119,6 @@ type State struct {
 	// high watermark has not passed; both are ordered by first offset.
 	ongoing, unreplicated txns
 	verifying             map[int64]*verification
-	lastGuard             Guard
 	// end is the offset up to which the log is reflected.
 	end int64
 	// partial says that entries may be, since the last Load.

@@ -5,7 +5,9 @@ import "github.com/gregorhq/gregor/internal/batch"
 // Guard stands for one verification, with the transaction's coordinator, that a
 // transaction has this partition. The first append of a transaction must bring
 // the guard of the verification that was asked for last, so that an answer which
-// an abort marker has overtaken proves nothing (KIP-890).
+// an abort marker has overtaken proves nothing (KIP-890). The caller makes them, each
+// another for as long as an append may be under way: a State does not last so long, a
+// truncation replaces it.
 type Guard uint64
 
 // NoGuard is what an append brings when nothing was verified.
@@ -30,10 +32,11 @@ func (s *State) HasOngoingTransaction(producerID int64, epoch int16) bool {
 // BeginVerification is called before the coordinator is asked whether the
 // transaction of i, a transactional batch of a client, has this partition. It
 // returns NoGuard when the transaction is open already and needs no question.
-// supportsEpochBump says that the client speaks transactions v2. The lowest
+// supportsEpochBump says that the client speaks transactions v2. fresh, which was never
+// given before, is the guard if a verification begins. The lowest
 // sequence number that was seen is kept: a higher one must not be appended
 // before it.
-func (s *State) BeginVerification(i *batch.Info, supportsEpochBump bool, nowMs int64) Guard {
+func (s *State) BeginVerification(i *batch.Info, supportsEpochBump bool, nowMs int64, fresh Guard) Guard {
 	if s.HasOngoingTransaction(i.ProducerID, i.ProducerEpoch) {
 		return NoGuard
 	}
@@ -42,10 +45,9 @@ func (s *State) BeginVerification(i *batch.Info, supportsEpochBump bool, nowMs i
 		if s.verifying == nil {
 			s.verifying = make(map[int64]*verification)
 		}
-		s.lastGuard++
 		v = &verification{
 			timestampMs:       nowMs,
-			guard:             s.lastGuard,
+			guard:             fresh,
 			lowestSequence:    i.BaseSequence,
 			epoch:             i.ProducerEpoch,
 			supportsEpochBump: supportsEpochBump,

@@ -25,7 +25,8 @@ type world struct {
 	clients []*client
 	net     []func()
 	calls   map[coord.Token]func(coord.Reply)
-	seen    int // effects of b.markers that were taken up
+	guard   producer.Guard // the last that was given
+	seen    int            // effects of b.markers that were taken up
 	calm    bool
 	// version is what coordinator and clients speak: transactions v2, or 1. Without the
 	// epoch bump a late EndTxn cannot be told from the next one's (T10), so that clients
@@ -182,7 +183,8 @@ func (w *world) produce(p *part, id string, pid int64, epoch int16, seq int32, e
 	i := p.info(pid, epoch)
 	i.BaseSequence = seq
 	adds := w.version >= 2
-	guard := p.state.BeginVerification(&i, adds, w.b.now)
+	w.guard++
+	guard := p.state.BeginVerification(&i, adds, w.b.now, w.guard)
 	appendIt := func() {
 		i := p.info(pid, epoch)
 		i.BaseSequence = seq
