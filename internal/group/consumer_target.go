@@ -35,13 +35,16 @@ func (b *beat) assign() (int32, partitions, error) {
 	return b.epoch, target[b.updated.id], nil
 }
 
-// targetDue says whether the target assignment is to be computed for the epoch.
+// targetDue says whether the target assignment is to be computed for the epoch. The time of
+// the last one is in the log, by the clock of the coordinator that computed it: one that
+// lies ahead comes from before a clock was set back, or from another broker's, and nobody
+// must wait until it has come.
 func (m *Machine) targetDue(g *consumerGroup, epoch int32, nowMs int64) bool {
 	if g.targetEpoch >= epoch {
 		return false
 	}
 	interval := m.assignmentIntervalMs(g.id)
-	return g.targetMs == 0 || interval == 0 || nowMs >= g.targetMs+interval
+	return g.targetMs == 0 || interval == 0 || nowMs < g.targetMs || nowMs >= g.targetMs+interval
 }
 
 // preferredAssignor is the assignor that most members ask for; among equals the first by
