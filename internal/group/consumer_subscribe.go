@@ -108,7 +108,9 @@ func (b *beat) resolveRegexes() (bool, error) {
 	}
 	last := int64(0)
 	for _, r := range b.resolved {
-		last = max(last, r.ms)
+		if r.ms <= b.now { // what lies ahead was written by another clock, or before it was set back
+			last = max(last, r.ms)
+		}
 	}
 	img := b.m.image()
 	due := g.regexSeen != img && b.now > last+regexMinRefreshIntervalMs || b.now > last+b.m.cfg.ConsumerRegexRefreshMs
@@ -124,7 +126,7 @@ func (b *beat) resolveRegexes() (bool, error) {
 		}
 		now := &resolvedRegex{topics: resolve(regex, img), version: img.Offset, ms: b.now}
 		same := old != nil && slices.Equal(old.topics, now.topics)
-		if same && b.now <= old.ms+b.m.cfg.ConsumerRegexRefreshMs {
+		if same && old.ms <= b.now && b.now <= old.ms+b.m.cfg.ConsumerRegexRefreshMs {
 			continue // nothing worth a record
 		}
 		bump = bump || !same
