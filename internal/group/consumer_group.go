@@ -6,7 +6,6 @@ import (
 
 	"github.com/gregorhq/gregor/internal/coord"
 	"github.com/gregorhq/gregor/internal/kafka"
-	"github.com/gregorhq/gregor/internal/metadata"
 	"github.com/gregorhq/gregor/internal/records"
 )
 
@@ -40,9 +39,10 @@ type consumerGroup struct {
 	// was set with: a group that did not get there looks again at once.
 	refreshMs    int64
 	refreshEpoch int32
-	// seen and regexSeen are the images that the topics, and the expressions, were last
-	// compared with.
-	seen, regexSeen *metadata.Image
+	// seen and regexSeen are the metadata offsets of the images that the topics, and the
+	// expressions, were last compared with. The images themselves would stay in memory for
+	// as long as a group that nobody is in keeps its offsets.
+	seen, regexSeen kafka.Offset
 	// rebalanceEpoch is the epoch that a member's rebalance timer was set in.
 	rebalanceEpoch map[string]int32
 	// joinTimers are the epochs in which classic members were told to join again.
@@ -61,6 +61,9 @@ type resolvedRegex struct {
 // assignment can be told the epoch of the one that is.
 const firstEpoch int32 = 1
 
+// noImage is below the offset of every image, the empty one included.
+const noImage kafka.Offset = -2
+
 func newConsumerGroup(id string) *consumerGroup {
 	return &consumerGroup{
 		id: id, epoch: firstEpoch, targetEpoch: firstEpoch,
@@ -71,6 +74,7 @@ func newConsumerGroup(id string) *consumerGroup {
 		topicCounts: map[string]int{},
 		regexCounts: map[string]int{},
 		resolved:    map[string]*resolvedRegex{},
+		seen:        noImage, regexSeen: noImage,
 
 		rebalanceEpoch: map[string]int32{},
 		joinTimers:     map[string]int32{},

@@ -72,7 +72,7 @@ func (b *beat) accept() {
 	g, failed := b.g, b.failed
 	b.out.Op = &op{failed: func(_ *kafka.Code, nowMs int64) coord.Outcome {
 		var out coord.Outcome
-		g.refreshMs, g.seen, g.regexSeen = 0, nil, nil
+		g.refreshMs, g.seen, g.regexSeen = 0, noImage, noImage
 		if failed != nil {
 			failed(&out, nowMs)
 		}

@@ -33,7 +33,7 @@ func (b *beat) subscribe() error {
 	b.changed = names || b.updated.regex != b.member.regex
 	bump := names || regexes
 	img := b.m.image()
-	if !bump && b.now < g.refreshMs && g.epoch >= g.refreshEpoch && g.seen == img {
+	if !bump && b.now < g.refreshMs && g.epoch >= g.refreshEpoch && g.seen == img.Offset {
 		return nil
 	}
 	hash := b.m.hashOf(b.topicNames())
@@ -43,7 +43,7 @@ func (b *beat) subscribe() error {
 		note(&b.out, "[GroupId %s] Bumped group epoch to %d.", g.id, b.epoch)
 		b.out.Records = append(b.out.Records, epochRecord(g.id, b.epoch, hash))
 	}
-	g.refreshMs, g.refreshEpoch, g.seen = b.now+metadataRefreshIntervalMs, b.epoch, img
+	g.refreshMs, g.refreshEpoch, g.seen = b.now+metadataRefreshIntervalMs, b.epoch, img.Offset
 	if g.hasTopicsRecord {
 		b.out.Records = append(b.out.Records, coord.Record{Key: subscriptionKey(g.id)})
 	}
@@ -113,7 +113,7 @@ func (b *beat) resolveRegexes() (bool, error) {
 		}
 	}
 	img := b.m.image()
-	due := g.regexSeen != img && b.now > last+regexMinRefreshIntervalMs || b.now > last+b.m.cfg.ConsumerRegexRefreshMs
+	due := g.regexSeen != img.Offset && b.now > last+regexMinRefreshIntervalMs || b.now > last+b.m.cfg.ConsumerRegexRefreshMs
 	all := maps.Clone(g.regexCounts)
 	if b.updated.regex != "" {
 		all[b.updated.regex]++
@@ -136,7 +136,7 @@ func (b *beat) resolveRegexes() (bool, error) {
 			&records.ConsumerGroupRegularExpressionValue{Topics: now.topics, MetadataVersion: now.version, Timestamp: now.ms})})
 	}
 	if due {
-		g.regexSeen = img
+		g.regexSeen = img.Offset
 	}
 	return bump, nil
 }
