@@ -55,6 +55,65 @@ func TestVirtualNeverGoesBack(t *testing.T) {
 	}
 }
 
+// TestWithMonotonic: package time reads the wall time and the monotonic reading as they were given.
+func TestWithMonotonic(t *testing.T) {
+	for _, wall := range []time.Time{epoch, time.Unix(0, 0), time.Unix(2_000_000_000, 999_999_999)} {
+		got := WithMonotonic(wall, 5*time.Second)
+		if !got.Round(0).Equal(wall) || got.UnixNano() != wall.UnixNano() || got.Location() != wall.Location() {
+			t.Errorf("%v became %v", wall, got)
+		}
+		if d := WithMonotonic(wall.Add(time.Hour), 7*time.Second).Sub(got); d != 2*time.Second {
+			t.Errorf("%v elapsed, not two seconds", d)
+		}
+		later := got.Add(time.Second)
+		if d := later.Sub(WithMonotonic(wall, 0)); d != 6*time.Second || !later.Round(0).Equal(wall.Add(time.Second)) {
+			t.Errorf("a second after %v is %v, %v elapsed", got, later, d)
+		}
+	}
+}
+
+// TestStepLeavesWhatElapses: timers and differences do not heed that the wall time is set.
+func TestStepLeavesWhatElapses(t *testing.T) {
+	v := NewSettable(epoch)
+	begin := v.Now()
+	var fired []time.Duration
+	for _, s := range []time.Duration{2, 5} {
+		v.AfterFunc(s*time.Second, func() { fired = append(fired, v.Since(begin)) })
+	}
+	v.Advance(time.Second)
+	before := v.Now()
+	v.Step(-time.Hour)
+	back := v.Now()
+	if got := back.UnixMilli() - before.UnixMilli(); got != -time.Hour.Milliseconds() || !back.Equal(before) {
+		t.Fatalf("the wall time was set by %d ms, %v passed", got, back.Sub(before))
+	}
+	v.Advance(time.Second)
+	v.Step(3 * time.Hour)
+	ahead := v.Now()
+	if next, ok := v.Next(); !ok || next.Sub(ahead) != 3*time.Second {
+		t.Fatalf("next is %v after %v, %v", next, ahead, ok)
+	}
+	timer := v.NewTimer(time.Second)
+	v.AdvanceTo(ahead.Add(4 * time.Second))
+	if at := <-timer.C(); at.Sub(ahead) != time.Second {
+		t.Fatalf("fired at %v, %v later", at, at.Sub(ahead))
+	}
+	for _, c := range []struct {
+		since time.Time
+		want  time.Duration
+	}{{before, 5 * time.Second}, {back, 5 * time.Second}, {ahead, 4 * time.Second}} {
+		if got := v.Since(c.since); got != c.want {
+			t.Errorf("%v since %v, want %v", got, c.since, c.want)
+		}
+	}
+	if want := []time.Duration{2 * time.Second, 5 * time.Second}; !slices.Equal(fired, want) {
+		t.Errorf("fired after %v, want %v", fired, want)
+	}
+	if got := v.Now().Round(0).Sub(epoch); got != 2*time.Hour+6*time.Second {
+		t.Errorf("the wall time is %v on", got)
+	}
+}
+
 func TestVirtualTimerChannel(t *testing.T) {
 	v := NewVirtual(epoch)
 	timer := v.NewTimer(time.Second)

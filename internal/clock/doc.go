@@ -7,5 +7,6 @@
 // starts no goroutine: AfterFunc functions run on the goroutine that calls Advance, in the order of their deadlines and,
 // where these are equal, of their creation. A Wheel fires on its clock's timer goroutine, one entry at a time.
 //
-// Invariants: no timer fires before its deadline; a Virtual clock never goes back.
+// Invariants: no timer fires before its deadline; a Virtual clock never goes back, but for the wall time of a Settable
+// one.
 package clock

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Virtual is a clock that moves only by Advance and AdvanceTo.
+// Virtual is a clock that moves only by Advance and AdvanceTo. Settable is one whose wall time can be set.
 // mu guards every field and every vtimer of this clock; it is never held while a function of AfterFunc runs.
 type Virtual struct {
 	mu      sync.Mutex
@@ -15,6 +15,10 @@ type Virtual struct {
 	now     time.Time
 	seq     uint64
 	timers  timerHeap
+	// zero is where the monotonic readings of a settable clock begin, and step is how far its wall time was set. Without
+	// zero the times of the clock have no monotonic reading.
+	zero time.Time
+	step time.Duration
 	// advancing keeps a second Advance out while functions run; a Virtual clock has one driver at a time.
 	advancing sync.Mutex
 }
@@ -26,11 +30,37 @@ func NewVirtual(start time.Time) *Virtual {
 	return v
 }
 
+// Settable is a Virtual clock whose wall time can be set. Its times carry a monotonic reading, as those of the real clock
+// do: what compares two of them goes by what has elapsed.
+type Settable struct{ *Virtual }
+
+// NewSettable returns a settable clock that stands at start.
+func NewSettable(start time.Time) *Settable {
+	v := NewVirtual(start)
+	v.zero = v.now
+	return &Settable{v}
+}
+
+// Step sets the wall time ahead, or back if d is negative, as an administrator or NTP does it. No timer fires by it.
+func (s *Settable) Step(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.step += d
+}
+
+// read is what is read from the clock at an instant. Caller holds mu.
+func (v *Virtual) read(t time.Time) time.Time {
+	if v.zero.IsZero() {
+		return t
+	}
+	return WithMonotonic(t.Add(v.step), t.Sub(v.zero))
+}
+
 // Now returns the virtual time.
 func (v *Virtual) Now() time.Time {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.now
+	return v.read(v.now)
 }
 
 // Since returns the virtual time elapsed since t.
@@ -64,6 +94,11 @@ func (v *Virtual) Advance(d time.Duration) { v.AdvanceTo(v.Now().Add(d)) }
 func (v *Virtual) AdvanceTo(t time.Time) {
 	v.advancing.Lock()
 	defer v.advancing.Unlock()
+	v.mu.Lock()
+	if !v.zero.IsZero() {
+		t = v.now.Add(t.Sub(v.read(v.now)))
+	}
+	v.mu.Unlock()
 	for {
 		v.mu.Lock()
 		if len(v.timers) == 0 || v.timers[0].when.After(t) {
@@ -77,7 +112,7 @@ func (v *Virtual) AdvanceTo(t time.Time) {
 		if due.when.After(v.now) {
 			v.now = due.when
 		}
-		due.send(v.now)
+		due.send(v.read(v.now))
 		v.mu.Unlock()
 		if due.f != nil {
 			due.f()
@@ -92,7 +127,7 @@ func (v *Virtual) Next() (time.Time, bool) {
 	if len(v.timers) == 0 {
 		return time.Time{}, false
 	}
-	return v.timers[0].when, true
+	return v.read(v.timers[0].when), true
 }
 
 // Pending returns the number of pending timers.
@@ -158,7 +193,7 @@ func (t *vtimer) Reset(d time.Duration) bool {
 	was := t.remove()
 	if d <= 0 {
 		if t.f == nil {
-			t.send(v.now)
+			t.send(v.read(v.now))
 			return was
 		}
 		d = 0
