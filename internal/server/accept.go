@@ -52,8 +52,7 @@ func (s *Server) accepted(l *Listener, nc net.Conn) {
 		_ = nc.Close()
 		return
 	}
-	now := s.cfg.Clock.Now()
-	c := newConn(s, l, netx.NewSocket(nc), s.nextID.Add(1), ip, now)
+	c := newConn(s, l, netx.NewSocket(nc), s.nextID.Add(1), ip)
 	if !s.add(c) {
 		s.quotas.leave(l, ip)
 		_ = nc.Close()

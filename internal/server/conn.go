@@ -57,21 +57,21 @@ type conn struct {
 	mutedUntil time.Time
 	wake       context.CancelFunc // ends the reader's sleep while it is muted
 
-	dead       atomic.Bool // set under mu
-	muted      atomic.Bool // set under mu
-	closing    atomic.Bool // a request asked for the connection to be closed
-	midFrame   atomic.Bool // the reader waits for the rest of a request
-	lastActive atomic.Int64
+	dead       atomic.Bool  // set under mu
+	muted      atomic.Bool  // set under mu
+	closing    atomic.Bool  // a request asked for the connection to be closed
+	midFrame   atomic.Bool  // the reader waits for the rest of a request
+	lastActive atomic.Int64 // Server.elapsed when the peer last sent or took something
 }
 
-func newConn(s *Server, l *Listener, sock *netx.Socket, id uint64, host string, now time.Time) *conn {
+func newConn(s *Server, l *Listener, sock *netx.Socket, id uint64, host string) *conn {
 	c := &conn{srv: s, l: l, sock: sock, id: id, host: host, readSize: minRead}
 	if ip, err := netip.ParseAddr(host); err == nil {
 		c.loopback = ip.Unmap().IsLoopback()
 	}
 	c.room.L = &c.mu
 	c.get, c.put, c.writer = c.getReadBuffer, c.putReadBuffer, c.writeAsync
-	c.lastActive.Store(now.UnixNano())
+	c.lastActive.Store(s.elapsed())
 	return c
 }
 

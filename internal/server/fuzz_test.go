@@ -92,7 +92,7 @@ func FuzzFrames(f *testing.F) {
 			conn.pieces = append(conn.pieces, stream[:n])
 			stream = stream[n:]
 		}
-		c := newConn(s, s.listeners[0], netx.NewSocket(conn), 1, "1.2.3.4", time.Now())
+		c := newConn(s, s.listeners[0], netx.NewSocket(conn), 1, "1.2.3.4")
 		err = c.serve()
 		var invalid invalidRequest
 		if !errors.Is(err, io.EOF) && !errors.As(err, &invalid) {

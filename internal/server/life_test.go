@@ -110,6 +110,40 @@ func TestIdleConnectionsExpire(t *testing.T) {
 	waiting.expectClosed()
 }
 
+// TestIdlenessHeedsNoStepOfTheWallClock: whoever was idle for less than the limit stays,
+// and whoever was for longer goes, also when the wall clock is set in between.
+func TestIdlenessHeedsNoStepOfTheWallClock(t *testing.T) {
+	for _, step := range []time.Duration{time.Hour, -time.Hour} {
+		t.Run(step.String(), func(t *testing.T) {
+			v := clock.NewSettable(time.Unix(1_000_000, 0))
+			k := newKit(t, echo, func(c *Config) { c.Clock, c.ConnectionsMaxIdle = v, time.Minute })
+			idle, active := k.dial(), k.dial()
+			eventually(t, "both are there", func() bool { return k.s.metrics.ConnectionsActive.Load() == 2 })
+			sleepers := k.sleepers(1) // the reaper
+			v.AwaitPending(sleepers)
+			v.Advance(40 * time.Second)
+			active.send(2, nil)
+			active.expect(2, "")
+			v.Step(step)
+			v.AwaitPending(sleepers)
+			v.Advance(20 * time.Second)
+			idle.expectClosed()
+			v.AwaitPending(sleepers)
+			v.Advance(39 * time.Second)
+			active.send(3, nil)
+			active.expect(3, "")
+			if n := k.s.metrics.ConnectionsExpired.Load(); n != 1 {
+				t.Errorf("%d connections expired", n)
+			}
+			v.AwaitPending(sleepers)
+			v.Advance(time.Minute)
+			v.AwaitPending(sleepers)
+			v.Advance(time.Minute)
+			active.expectClosed()
+		})
+	}
+}
+
 // TestSlowReaderOfAnAnswerIsNotIdle: a peer takes an answer of memory in steps that end
 // within the idle time, and the whole long after it.
 func TestSlowReaderOfAnAnswerIsNotIdle(t *testing.T) {
@@ -126,7 +160,7 @@ func TestSlowReaderOfAnAnswerIsNotIdle(t *testing.T) {
 		if _, err := io.CopyN(io.Discard, c, step); err != nil {
 			t.Fatalf("step %d of %d: %v", i, steps, err)
 		}
-		eventually(t, "the step is noted", func() bool { return conn.lastActive.Load() == v.Now().UnixNano() })
+		eventually(t, "the step is noted", func() bool { return conn.lastActive.Load() == k.s.elapsed() })
 	}
 	rest := int64(4 + 4 + size - step*steps)
 	if n, err := io.CopyN(io.Discard, c, rest); err != nil {

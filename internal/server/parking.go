@@ -70,7 +70,7 @@ func (s *Server) parkIdle() {
 }
 
 func (s *Server) wakeIdle(after time.Duration) {
-	now := s.cfg.Clock.Now()
+	now := s.elapsed()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.readers {

@@ -17,7 +17,7 @@ func (s *Server) reap() {
 		if s.cfg.Clock.Sleep(s.ctx, wait) != nil {
 			return
 		}
-		now := s.cfg.Clock.Now()
+		now := s.elapsed()
 		wait = idle
 		for _, c := range s.snapshot() {
 			if left := c.expiresIn(now, idle); left > 0 {
@@ -35,7 +35,7 @@ func (s *Server) reap() {
 
 // expiresIn is how long the connection may go on being idle. One that waits for the
 // server is not idle; one that does not take its responses is.
-func (c *conn) expiresIn(now time.Time, idle time.Duration) time.Duration {
+func (c *conn) expiresIn(now int64, idle time.Duration) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock() // who begins to write notes the time under the same lock
 	if c.inFlight > 0 && !c.writing || c.muted.Load() {
@@ -44,13 +44,13 @@ func (c *conn) expiresIn(now time.Time, idle time.Duration) time.Duration {
 	return c.idleUntil(now, idle)
 }
 
-func (c *conn) idleUntil(now time.Time, idle time.Duration) time.Duration {
-	return time.Unix(0, c.lastActive.Load()).Add(idle).Sub(now)
+func (c *conn) idleUntil(now int64, idle time.Duration) time.Duration {
+	return idle - max(0, time.Duration(now-c.lastActive.Load())) // who was active since then has all of it
 }
 
 // evictStalled closes connections that hold memory for a request and send nothing.
 func (s *Server) evictStalled() {
-	now := s.cfg.Clock.Now()
+	now := s.elapsed()
 	for _, c := range s.snapshot() {
 		if c.midFrame.Load() && c.idleUntil(now, stalledAfter) <= 0 {
 			s.metrics.ConnectionsEvicted.Add(1)

@@ -19,6 +19,7 @@ import (
 // Server owns listeners and their connections.
 type Server struct {
 	cfg       Config
+	began     time.Time
 	log       *slog.Logger
 	budget    *bufpool.Budget
 	quotas    *quotas
@@ -66,7 +67,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		cfg: cfg, log: cfg.Log, budget: bufpool.NewBudget(cfg.QueuedMaxRequestBytes),
+		cfg: cfg, began: cfg.Clock.Now(), log: cfg.Log, budget: bufpool.NewBudget(cfg.QueuedMaxRequestBytes),
 		conns: map[*conn]struct{}{}, readers: map[*conn]struct{}{}, empty: make(chan struct{}),
 	}
 	s.quotas = newQuotas(&s.cfg)
@@ -83,6 +84,10 @@ func New(cfg Config) (*Server, error) {
 	}
 	return s, nil
 }
+
+// elapsed is what idleness goes by, in nanoseconds: a wall clock that is set ahead would
+// close every quiet connection at once, one that is set back would keep dead ones.
+func (s *Server) elapsed() int64 { return int64(s.cfg.Clock.Since(s.began)) }
 
 // entry returns the handler of a key, nil when there is none.
 func (l *Listener) entry(key int16) *Entry {

@@ -108,7 +108,7 @@ func (c *conn) finishBatch(b *batch, begin time.Time, err error) (closing error)
 	if err == nil {
 		m.BytesOut.Add(int64(sent))
 	}
-	c.lastActive.Store(now.UnixNano())
+	c.progressed()
 	c.mu.Lock()
 	c.inFlight -= n
 	c.queued -= queued
@@ -181,8 +181,8 @@ func (c *conn) addPiece(b *batch, p []byte) error {
 	return nil
 }
 
-// progressed notes that the peer took something, however long the answer still is.
-func (c *conn) progressed() { c.lastActive.Store(c.srv.cfg.Clock.Now().UnixNano()) }
+// progressed notes that the peer sent or took something, however much is still to come.
+func (c *conn) progressed() { c.lastActive.Store(c.srv.elapsed()) }
 
 // flush writes the list.
 func (c *conn) flush(b *batch) error {
