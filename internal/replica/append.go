@@ -180,7 +180,7 @@ func (p *Partition) grown(v *view, end int64, a *Appender) {
 	if !p.watched && len(p.leader.Followers()) > 0 {
 		defer p.watch()
 	}
-	if p.leader.LocalEnd(end, p.flushed, a.NowMs, p) {
+	if p.leader.LocalEnd(end, p.flushed, p.m.nowMs(), p) {
 		p.advanced(&a.wakes)
 	} else if p.fetches.first != nil {
 		// Followers read up to the log end.

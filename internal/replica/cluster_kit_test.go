@@ -27,7 +27,7 @@ import (
 // the test applies metadata, sends fetches and proposals, and loses them.
 type cluster struct {
 	t      testing.TB
-	clock  *clock.Virtual
+	clock  *clock.Settable
 	nodes  map[int32]*tnode
 	truth  *metadata.Image
 	log    [][]records.Message // what the controller has committed
@@ -60,7 +60,7 @@ var errUnreachable = errors.New("unreachable")
 
 func newCluster(t testing.TB, ids ...int32) *cluster {
 	t.Helper()
-	c := &cluster{t: t, clock: clock.NewVirtual(time.UnixMilli(1_700_000_000_000)), nodes: map[int32]*tnode{},
+	c := &cluster{t: t, clock: clock.NewSettable(time.UnixMilli(1_700_000_000_000)), nodes: map[int32]*tnode{},
 		truth: metadata.Empty(), topics: map[string]kafka.TopicID{}, props: map[string]string{"replica.lag.time.max.ms": "1000"}}
 	for _, id := range ids {
 		n := &tnode{c: c, id: id, fs: newDisk(t)}
@@ -655,7 +655,7 @@ func (n *tnode) append(topic string, index int32, acks int16, records []byte) (*
 	}
 	var a Appender
 	s := new(AppendSlot)
-	a.Acks, a.Version, a.NowMs, a.Owner = acks, 9, n.m.nowMs(), new(recorder)
+	a.Acks, a.Version, a.NowMs, a.Owner = acks, 9, n.m.clock.Now().UnixMilli(), new(recorder)
 	done := a.Append(p, records, s)
 	a.Finish()
 	return s, done

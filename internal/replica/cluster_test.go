@@ -477,6 +477,46 @@ func TestLaggingFollowerLeavesAndComesBack(t *testing.T) {
 	c.audit()
 }
 
+// TestISRHeedsNoStepOfTheWallClock: a follower that is stuck leaves when its time is up,
+// also when the clock was set back, and one that keeps up stays, also when it was set ahead.
+func TestISRHeedsNoStepOfTheWallClock(t *testing.T) {
+	for _, step := range []time.Duration{time.Hour, -time.Hour} {
+		t.Run(step.String(), func(t *testing.T) {
+			c := newCluster(t, 1, 2, 3)
+			c.topic("t", 1, 1, 2, 3)
+			c.catchUp()
+			c.settle()
+			m := c.nodes[1].m
+			s, _ := c.nodes[1].append("t", 0, AcksAll, records1("a"))
+			c.clock.Step(step)
+			late, _ := c.nodes[1].append("t", 0, AcksAll, records1("b"))
+			m.tick()
+			if c.nodes[1].proposals(false) {
+				t.Fatalf("followers were dropped because the clock was set; ISR %v", c.truth.Partition("t", 0).ISR)
+			}
+			c.clock.Advance(900 * time.Millisecond)
+			c.nodes[3].follow()
+			c.nodes[3].follow()
+			m.tick()
+			if c.nodes[1].proposals(false) {
+				t.Fatalf("dropped too early; ISR %v", c.truth.Partition("t", 0).ISR)
+			}
+			c.clock.Advance(200 * time.Millisecond)
+			m.tick()
+			if !c.nodes[1].proposals(false) || !slices.Equal(c.truth.Partition("t", 0).ISR, []int32{1, 3}) {
+				t.Fatalf("ISR %v", c.truth.Partition("t", 0).ISR)
+			}
+			for _, s := range []*AppendSlot{s, late} {
+				if over, err := s.acked(); !over || err != nil {
+					t.Fatalf("%v, %v", over, err)
+				}
+			}
+			c.settle()
+			c.audit()
+		})
+	}
+}
+
 // TestAcksBelowMinISR: refused before the append, or said after it.
 func TestAcksBelowMinISR(t *testing.T) {
 	c := newCluster(t, 1, 2)

@@ -168,7 +168,7 @@ func (c *cluster) acknowledged(topic string, index int32, value string) time.Dur
 	var a Appender
 	done := make(slotDone)
 	s := new(AppendSlot)
-	a.Acks, a.Version, a.NowMs, a.Owner = AcksAll, 9, n.m.nowMs(), done
+	a.Acks, a.Version, a.NowMs, a.Owner = AcksAll, 9, n.m.clock.Now().UnixMilli(), done
 	if !a.Append(n.m.Get(topic, index), records1(value), s) {
 		a.Finish()
 		<-done

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/gregorhq/gregor/internal/clock"
 	"github.com/gregorhq/gregor/internal/config"
@@ -31,6 +32,7 @@ type Manager struct {
 	nodeID int32
 	logs   *log.Manager
 	clock  clock.Clock
+	began  time.Time // by clock
 	wheel  *clock.Wheel
 	logger *slog.Logger
 
@@ -79,6 +81,7 @@ func New(o Options) *Manager {
 		nodeID: int32(o.NodeID),
 		logs:   o.Logs,
 		clock:  o.Clock,
+		began:  o.Clock.Now(),
 		wheel:  o.Wheel,
 		logger: o.Logger,
 		table:  newTable(),
@@ -156,7 +159,11 @@ func (m *Manager) All(f func(*Partition)) {
 // Logs is the manager of the log directories.
 func (m *Manager) Logs() *log.Manager { return m.logs }
 
-func (m *Manager) nowMs() int64 { return m.clock.Now().UnixMilli() }
+// nowMs is the wall time of the manager's start and what has elapsed since. Whether a
+// replica is in sync goes by it: a wall clock that is set ahead would have all followers
+// dropped that are not just at the end, one that is set back would keep those that are
+// stuck. What gets a time for others to read, as records do, gets the wall time.
+func (m *Manager) nowMs() int64 { return m.began.Add(m.clock.Since(m.began)).UnixMilli() }
 
 // CheckpointHighWatermarks writes replication-offset-checkpoint of every directory in
 // which a high watermark moved since the last time. The node calls it every

@@ -541,7 +541,7 @@ func TestWatermarkDoesNotWaitForAFailedDirectory(t *testing.T) {
 	var a Appender
 	var s AppendSlot
 	r := new(recorder)
-	a.Acks, a.Version, a.NowMs, a.Owner = AcksAll, 9, k.m.nowMs(), r
+	a.Acks, a.Version, a.NowMs, a.Owner = AcksAll, 9, k.m.clock.Now().UnixMilli(), r
 	if a.Append(p, records1("x"), &s) {
 		t.Fatalf("acknowledged by one of two: %v", s.Err)
 	}

@@ -108,7 +108,7 @@ func records1(value string) []byte {
 func (k *kit) produce(p *Partition, acks int16, value string) AppendSlot {
 	var a Appender
 	var s AppendSlot
-	a.Acks, a.Version, a.NowMs, a.Owner = acks, 9, k.m.nowMs(), new(recorder)
+	a.Acks, a.Version, a.NowMs, a.Owner = acks, 9, k.m.clock.Now().UnixMilli(), new(recorder)
 	if !a.Append(p, records1(value), &s) {
 		k.t.Fatal("the append waits")
 	}

@@ -22,7 +22,8 @@ var (
 )
 
 // TestSeededSchedules runs whole clusters through schedules of elections, lost and late
-// messages, metadata that comes late, crashes and power losses. -seed and -seeds choose.
+// messages, metadata that comes late, clocks that are set, crashes and power losses. -seed
+// and -seeds choose.
 func TestSeededSchedules(t *testing.T) {
 	n := *numSeeds
 	if testing.Short() {
@@ -43,6 +44,7 @@ type schedule struct {
 	seen      []map[int64]string // by partition: what consumers have read
 	down      int32              // the node that is down, 0 for none
 	fenced    bool
+	stepped   time.Duration // how far the wall clock is ahead
 }
 
 // flight is a fetch on its way.
@@ -102,6 +104,9 @@ func (s *schedule) run(steps int) {
 			s.alterStep()
 		case k < 92:
 			s.clock.Advance(time.Duration(s.rng.Intn(200)) * time.Millisecond)
+			if s.rng.Intn(4) == 0 {
+				s.setClock()
+			}
 			s.node().m.tick()
 		case k < 95:
 			s.readStep()
@@ -116,6 +121,14 @@ func (s *schedule) run(steps int) {
 	}
 	s.heal()
 	s.check()
+}
+
+// setClock sets the wall clock ahead or back, or right again; by less than an hour, since
+// records of a later time than that are refused.
+func (s *schedule) setClock() {
+	to := time.Duration(s.rng.Intn(3)-1) * 50 * time.Minute
+	s.clock.Step(to - s.stepped)
+	s.stepped = to
 }
 
 // node is a node that is up.
