@@ -201,9 +201,7 @@ func (m *Manager) dropPartition(p *Partition, code *kafka.Code) {
 		m.Stats.OfflineReplicaCount.Add(-1)
 		return
 	}
-	if err := m.logs.Delete(p.tp); err != nil {
-		m.logger.Error("cannot delete log", "partition", p.tp, "error", err)
-	}
+	m.deleteLog(p.tp)
 }
 
 // setStraysAside renames logs that no partition of the image accounts for: their

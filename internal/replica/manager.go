@@ -64,6 +64,8 @@ type Manager struct {
 	// booting says that the first image is being applied.
 	booting bool
 	reopen  reopening
+	// undeleted are the logs whose deletion failed for a cause that passes.
+	undeleted map[kafka.TopicPartition]bool
 	// defaults is the configuration of topics without overrides, nil until needed.
 	defaults *topicConfig
 	wakes    wakes

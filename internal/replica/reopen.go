@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/log"
 )
 
@@ -25,11 +26,47 @@ func (m *Manager) offline(p *Partition, what string, err error) {
 	m.logger.Error(what, "partition", p.tp, "error", err)
 }
 
-// Reopen tries again to open the partitions that are offline for a cause that passes.
-// The node calls it every second.
+// deleteLog deletes the log of a partition that is not here any more. What fails for a
+// cause that passes is tried again: the next start would keep the log as a stray, for
+// ever. Caller holds mu.
+func (m *Manager) deleteLog(tp kafka.TopicPartition) {
+	err, again := m.logs.Delete(tp), m.undeleted[tp]
+	switch {
+	case err == nil && again:
+		m.logger.Info("log deleted, after its deletion had failed", "partition", tp)
+	case err != nil && !again:
+		m.logger.Error("cannot delete log", "partition", tp, "error", err)
+	}
+	if !log.Passing(err) {
+		delete(m.undeleted, tp)
+		return
+	}
+	if m.undeleted == nil {
+		m.undeleted = map[kafka.TopicPartition]bool{}
+	}
+	m.undeleted[tp] = true
+}
+
+// deleteAgain deletes what could not be deleted, but for the logs of partitions that have
+// come back since: they have theirs again. Caller holds mu.
+func (m *Manager) deleteAgain() {
+	for tp := range m.undeleted {
+		if m.Get(tp.Topic, tp.Partition) != nil {
+			delete(m.undeleted, tp)
+			continue
+		}
+		m.deleteLog(tp)
+	}
+}
+
+// Reopen tries again to open the partitions that are offline for a cause that passes, and
+// to delete the logs whose deletion failed for one. The node calls it every second.
 func (m *Manager) Reopen() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.ctx.Err() == nil {
+		m.deleteAgain()
+	}
 	img := m.image.Load()
 	if len(m.reopen) == 0 || img == nil || m.ctx.Err() != nil {
 		return

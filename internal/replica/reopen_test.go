@@ -12,6 +12,43 @@ import (
 	"github.com/gregorhq/gregor/internal/vfs"
 )
 
+// TestDeletionIsTriedAgain: a log that could not be deleted for a cause that passes is
+// deleted when it can be, not kept for ever; one whose partition has come back stays.
+func TestDeletionIsTriedAgain(t *testing.T) {
+	for _, back := range []bool{false, true} {
+		t.Run(fmt.Sprintf("comes back %v", back), func(t *testing.T) {
+			fault := vfs.NewFault(vfs.NewMem())
+			k := &kit{t: t, clock: clock.NewVirtual(time.UnixMilli(1_700_000_000_000)), fs: fault, img: metadata.Empty()}
+			if err := fault.MkdirAll("/data", 0o755); err != nil {
+				t.Fatal(err)
+			}
+			k.open()
+			k.m.Apply(nil, k.img)
+			id := k.topic("t", 2, 1)
+			tp := kafka.TopicPartition{Topic: "t"}
+			fault.Add(vfs.Rule{Op: vfs.OpRename, Path: "*-delete", Err: syscall.ENOSPC, Times: -1})
+			k.reassign(id, 0, 2)
+			k.m.Reopen()
+			if k.logs.Get(tp) == nil {
+				t.Fatal("the log is gone though its folder could not be renamed")
+			}
+			if back {
+				k.reassign(id, 0, 1)
+			}
+			fault.Clear()
+			k.m.Reopen()
+			if there := k.logs.Get(tp) != nil; there != back {
+				t.Fatalf("the log is there: %v", there)
+			}
+			if back {
+				if s := k.produce(k.m.Get("t", 0), AcksLeader, "a"); s.Err != nil {
+					t.Fatal(s.Err)
+				}
+			}
+		})
+	}
+}
+
 // TestPartitionsMadeOnAFullDiskComeOnline (L6): what failed for want of room or of
 // descriptors, at whatever step, is tried again until it succeeds; the counts are right.
 // The epoch is written with the first record, so that a leader without room for it is online.

@@ -93,6 +93,14 @@ func (k *kit) topic(name string, partitions int32, replicas ...int32) kafka.Topi
 	return id
 }
 
+// reassign makes one broker the only replica of a partition.
+func (k *kit) reassign(id kafka.TopicID, index, broker int32) {
+	k.t.Helper()
+	c := leaderChange(id, index, broker, []int32{broker})
+	c.Replicas, c.Directories = []int32{broker}, make([]kafka.UUID, 1)
+	k.apply(c)
+}
+
 func records1(value string) []byte {
 	b := batch.NewBuilder(0)
 	b.ProducerID, b.ProducerEpoch, b.BaseSequence = -1, -1, -1
