@@ -2,6 +2,7 @@ package replica
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/gregorhq/gregor/internal/batch"
 	"github.com/gregorhq/gregor/internal/config"
@@ -114,6 +115,8 @@ func (m *Manager) applyTopic(img *metadata.Image, name string, id kafka.TopicID,
 	e.parts.Store(&parts)
 	if fresh {
 		m.table.put(e)
+	} else if !slices.ContainsFunc(parts, func(p *Partition) bool { return p != nil }) {
+		m.table.remove(e) // its metrics end, as in Kafka
 	}
 }
 

@@ -49,6 +49,39 @@ func TestDeletionIsTriedAgain(t *testing.T) {
 	}
 }
 
+// TestTopicGoesWithItsLastReplica: a topic that has no replica here any more is not listed,
+// so that its metrics end, and begins anew when one comes back.
+func TestTopicGoesWithItsLastReplica(t *testing.T) {
+	k := newKit(t)
+	id := k.topic("t", 2, 1)
+	topics := func() (names []string) {
+		k.m.Topics(func(name string, _ *TopicStats) { names = append(names, name) })
+		return names
+	}
+	k.produce(k.m.Get("t", 1), AcksLeader, "a")
+	k.reassign(id, 0, 2)
+	if got := topics(); len(got) != 1 {
+		t.Fatalf("topics %v with a replica of t-1", got)
+	}
+	k.reassign(id, 1, 2)
+	if got := topics(); len(got) != 0 || k.m.GetByID(id, 1) != nil {
+		t.Fatalf("topics %v without a replica", got)
+	}
+	k.reassign(id, 1, 1)
+	if got := topics(); len(got) != 1 {
+		t.Fatalf("topics %v when a replica has come back", got)
+	}
+	if s := k.produce(k.m.Get("t", 1), AcksLeader, "b"); s.Err != nil || s.BaseOffset != 0 {
+		t.Fatalf("append: offset %d, %v", s.BaseOffset, s.Err)
+	}
+	if n := k.m.Get("t", 1).TopicStats().MessagesIn.Load(); n != 1 {
+		t.Errorf("%d messages", n)
+	}
+	if k.m.Get("t", 0) != nil {
+		t.Error("a replica that is elsewhere is here")
+	}
+}
+
 // TestPartitionsMadeOnAFullDiskComeOnline (L6): what failed for want of room or of
 // descriptors, at whatever step, is tried again until it succeeds; the counts are right.
 // The epoch is written with the first record, so that a leader without room for it is online.
