@@ -317,7 +317,7 @@ func (c *conn) producesFirst(rest []byte) bool {
 // completed. What is left of cur begins at a request's size.
 func (c *conn) consume() error {
 	now := c.srv.cfg.Clock.Now()
-	c.progressed()
+	c.progressedAt(now)
 	pos, err := 0, c.charge(c.cur)
 	if err != nil {
 		return err

@@ -108,7 +108,7 @@ func (c *conn) finishBatch(b *batch, begin time.Time, err error) (closing error)
 	if err == nil {
 		m.BytesOut.Add(int64(sent))
 	}
-	c.progressed()
+	c.progressedAt(now)
 	c.mu.Lock()
 	c.inFlight -= n
 	c.queued -= queued
@@ -183,6 +183,9 @@ func (c *conn) addPiece(b *batch, p []byte) error {
 
 // progressed notes that the peer sent or took something, however much is still to come.
 func (c *conn) progressed() { c.lastActive.Store(c.srv.elapsed()) }
+
+// progressedAt is progressed for who has read the clock already.
+func (c *conn) progressedAt(now time.Time) { c.lastActive.Store(int64(now.Sub(c.srv.began))) }
 
 // flush writes the list.
 func (c *conn) flush(b *batch) error {
