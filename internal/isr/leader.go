@@ -121,14 +121,15 @@ func (l *Leader) SetLimits(minISR int, maxLagMs, nowMs int64, b Brokers) bool {
 
 // Update applies what the metadata says. It returns false for news that are older
 // than what is known. A new leader epoch begins at end, the log's end offset; the
-// owner has made (epoch, end) durable before. hwRose says whether the high
-// watermark moved, as it does when the ISR shrinks.
+// owner has made (epoch, end) durable before. Epochs may be left out: this broker may then
+// not have led in all of them. hwRose says whether the high watermark moved, as it does when
+// the ISR shrinks.
 func (l *Leader) Update(a Assignment, end, nowMs int64, b Brokers) (applied, hwRose bool) {
 	if a.PartitionEpoch < l.a.PartitionEpoch || a.LeaderEpoch < l.a.LeaderEpoch {
 		return false, false
 	}
 	newEpoch := a.LeaderEpoch > l.a.LeaderEpoch
-	firstEpoch := l.a.LeaderEpoch == kafka.NoEpoch
+	forget := !l.followsOn(a.LeaderEpoch)
 	if a.PartitionEpoch > l.a.PartitionEpoch || newEpoch {
 		// News of the version that is known already, as they come after the answer to a
 		// proposal, say nothing about the next one: it may yet be committed and must go
@@ -144,10 +145,18 @@ func (l *Leader) Update(a Assignment, end, nowMs int64, b Brokers) (applied, hwR
 	for i := range l.followers {
 		f := &l.followers[i]
 		if newEpoch {
-			f.reset(slices.Contains(a.ISR, f.ID), firstEpoch, end, nowMs)
+			f.reset(slices.Contains(a.ISR, f.ID), forget, end, nowMs)
 		}
 	}
 	return true, l.advance(nowMs, b)
+}
+
+// followsOn says whether a new epoch is the one after this leader's last. Every change of
+// the leader takes an epoch, also that to none, so that nobody else has led in between and
+// what the followers have of this log they still have. The metadata may come with epochs left
+// out, of which one may have been another leader's: a follower has cut its log towards it.
+func (l *Leader) followsOn(epoch kafka.LeaderEpoch) bool {
+	return l.a.LeaderEpoch != kafka.NoEpoch && epoch == l.a.LeaderEpoch+1
 }
 
 // assignFollowers keeps the state of replicas that stay assigned.
@@ -173,7 +182,8 @@ func (l *Leader) assignFollowers() {
 
 // reset begins a leader epoch for a follower. One in the ISR gets the benefit of a
 // whole lag period; one outside counts as never caught up, so that it does not hold
-// the high watermark back.
+// the high watermark back. forget says that the follower may have another log by now than
+// the one that its fetches told of.
 func (f *Follower) reset(inSync, forget bool, leaderEnd, nowMs int64) {
 	f.LastCaughtUpMs, f.lastFetchMs = 0, 0
 	if inSync {

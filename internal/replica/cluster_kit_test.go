@@ -183,16 +183,26 @@ func (n *tnode) applyOne() bool {
 	if n.applied >= len(n.c.log) {
 		return false
 	}
+	n.applyNext(1)
+	return true
+}
+
+// applyAtOnce applies all metadata as one change, as the loader does with what has gathered:
+// what was in force in between is never seen.
+func (n *tnode) applyAtOnce() { n.applyNext(len(n.c.log) - n.applied) }
+
+func (n *tnode) applyNext(changes int) {
 	d := metadata.NewDelta(n.img)
-	for _, r := range n.c.log[n.applied] {
-		if err := d.Replay(r); err != nil {
-			n.c.t.Fatal(err)
+	for _, msgs := range n.c.log[n.applied : n.applied+changes] {
+		for _, r := range msgs {
+			if err := d.Replay(r); err != nil {
+				n.c.t.Fatal(err)
+			}
 		}
 	}
-	n.applied++
+	n.applied += changes
 	n.img = d.Apply(metadata.Provenance{Offset: int64(n.applied), Epoch: 1})
 	n.m.Apply(d, n.img)
-	return true
 }
 
 // commit is a change of the metadata. The nodes apply it when they are told to.
