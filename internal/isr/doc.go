@@ -26,7 +26,8 @@
 //     (Leader.LocalEnd).
 //  3. A follower's offset counts only if the leader has verified that the epoch of
 //     the follower's last record and its offset lie in the leader's own log
-//     (Diverges comes before Leader.Fetched).
+//     (Diverges comes before Leader.Fetched), and only in the leader epoch in which
+//     that was verified.
 //  4. A follower's offset counts only if it lies within the leader's log: a follower
 //     ahead of the leader has to truncate first (Leader.Fetched).
 package isr

@@ -1,7 +1,11 @@
 package replica
 
 import (
+	"io/fs"
 	"testing"
+
+	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/vfs"
 )
 
 // TestSkippedEpochDoesNotCountOldEnds: a leader hears at once of an epoch of another leader
@@ -44,5 +48,67 @@ func TestSkippedEpochDoesNotCountOldEnds(t *testing.T) {
 	b.follow()
 	if over, err := s.acked(); !over || err != nil {
 		t.Errorf("node 2 has it again: over %v, %v", over, err)
+	}
+}
+
+// TestFetchOfAnEarlierEpochDoesNotCount: a fetch is verified against the log of one epoch,
+// and stalls on the disk until the broker leads again in a later one. By then the follower
+// may have cut its log.
+func TestFetchOfAnEarlierEpochDoesNotCount(t *testing.T) {
+	disk := vfs.NewFault(vfs.NewMem())
+	k := newKitOn(t, disk)
+	id := k.topic("t", 1, 1, 2)
+	k.produce(k.m.Get("t", 0), AcksLeader, "a")
+	k.produce(k.m.Get("t", 0), AcksLeader, "b")
+	k.reopen() // nothing is in memory any more
+	p := k.m.Get("t", 0)
+	reads := 0
+	disk.Add(vfs.Rule{Op: vfs.OpRead, Path: "*.log", Before: func(vfs.Op, string) {
+		reads++
+		k.apply(leaderChange(id, 0, 2, nil))
+		k.apply(leaderChange(id, 0, 1, nil))
+	}})
+	op := fetchOp(new(recorder), p)
+	op.ReplicaID, op.BrokerEpoch, op.Isolation, op.OnlyLeader = 2, -1, ToLogEnd, true
+	op.Parts[0].FetchOffset, op.Parts[0].CurrentLeaderEpoch, op.Parts[0].LastFetchedEpoch = 1, 0, 0
+	op.Start(k.m)
+	defer op.ReleaseData()
+	if reads != 1 {
+		t.Fatalf("the fetch read the disk %d times", reads)
+	}
+	if code := kafka.CodeOf(op.Parts[0].Err); code != kafka.NotLeaderOrFollower {
+		t.Errorf("the fetch of leader epoch 0 is answered in epoch 2: %v", op.Parts[0].Err)
+	}
+	if f := p.leader.Follower(2); f.EndOffset != -1 {
+		t.Errorf("the follower counts with the end offset %d of an earlier epoch", f.EndOffset)
+	}
+}
+
+// TestFetchThatTheLogMovesUnderIsCheckedAgain: a fetch that goes on in the log's new
+// directory must not pass as one of the leader epoch that began meanwhile.
+func TestFetchThatTheLogMovesUnderIsCheckedAgain(t *testing.T) {
+	k := newDirsKit(t, nil)
+	p := k.topicIn("t", k.dir("/a"))
+	k.fillPart(p, 2)
+	k.restart(nil)
+	p = k.m.Get("t", 0)
+	epoch := p.view.Load().leaderEpoch
+	reads := 0
+	k.fault.Add(vfs.Rule{Op: vfs.OpRead, Path: "*.log", Err: fs.ErrNotExist, Before: func(vfs.Op, string) {
+		reads++
+		k.fault.Clear()
+		k.move(p, "/b")
+		k.elect(p, 1)
+	}})
+	op := fetchOp(new(recorder), p)
+	op.OnlyLeader = true
+	op.Parts[0].FetchOffset, op.Parts[0].CurrentLeaderEpoch = 1, epoch
+	op.Start(k.m)
+	defer op.ReleaseData()
+	if reads != 1 {
+		t.Fatalf("the fetch read the disk %d times", reads)
+	}
+	if code := kafka.CodeOf(op.Parts[0].Err); code != kafka.FencedLeaderEpoch {
+		t.Errorf("the fetch of leader epoch %d is answered in epoch %d: %v", epoch, p.view.Load().leaderEpoch, op.Parts[0].Err)
 	}
 }

@@ -182,11 +182,14 @@ func (p *Partition) readPart(op *FetchOp, part *FetchPart, maxBytes int, minOne,
 		part.wait.view = v
 		err = p.readView(v, op, part, maxBytes, minOne, first)
 		if err != nil {
-			if now := p.settled(v); now != nil {
-				// The log has moved to another directory under this read.
+			if p.settled(v) != nil {
+				// The log has moved to another directory under this read. The leader epoch may be
+				// another one too.
 				part.unknown(nil)
-				part.wait.view = now
-				err = p.readView(now, op, part, maxBytes, minOne, first)
+				if v, err = p.check(part.CurrentLeaderEpoch, op.OnlyLeader); err == nil {
+					part.wait.view = v
+					err = p.readView(v, op, part, maxBytes, minOne, first)
+				}
 			}
 		}
 	}
@@ -259,7 +262,7 @@ func (p *Partition) readView(v *view, op *FetchOp, part *FetchPart, maxBytes int
 		}
 	}
 	if op.FromFollower() && first {
-		if err := p.followerFetched(op, part, end); err != nil {
+		if err := p.followerFetched(v, op, part, end); err != nil {
 			part.Data.Release()
 			return err
 		}
@@ -317,12 +320,14 @@ func (p *Partition) knownFollower(id int32, epoch kafka.LeaderEpoch) error {
 	}
 }
 
-// followerFetched notes a follower's progress, and completes who waited for it.
-func (p *Partition) followerFetched(op *FetchOp, part *FetchPart, leaderEnd int64) error {
+// followerFetched notes a follower's progress, and completes who waited for it. The fetch was
+// verified in the leader epoch of v, without a lock: in a later one the follower may have cut
+// its log since, and so may this broker.
+func (p *Partition) followerFetched(v *view, op *FetchOp, part *FetchPart, leaderEnd int64) error {
 	var w wakes
 	p.mu.Lock()
 	err := error(kafka.NotLeaderOrFollower)
-	if p.leader != nil {
+	if p.leader != nil && v.leader && p.leader.LeaderEpoch() == v.leaderEpoch {
 		var rose bool
 		rose, err = p.leader.Fetched(isr.Fetch{
 			Replica: op.ReplicaID, BrokerEpoch: op.BrokerEpoch, Offset: part.FetchOffset,

@@ -31,7 +31,12 @@ type kit struct {
 
 func newKit(t testing.TB) *kit {
 	t.Helper()
-	k := &kit{t: t, clock: clock.NewVirtual(time.UnixMilli(1_700_000_000_000)), fs: vfs.NewMem(), img: metadata.Empty()}
+	return newKitOn(t, vfs.NewMem())
+}
+
+func newKitOn(t testing.TB, fs vfs.FS) *kit {
+	t.Helper()
+	k := &kit{t: t, clock: clock.NewVirtual(time.UnixMilli(1_700_000_000_000)), fs: fs, img: metadata.Empty()}
 	if err := k.fs.MkdirAll("/data", 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -62,6 +67,17 @@ func (k *kit) open() {
 	k.m = New(Options{NodeID: 1, Logs: k.logs, Clock: k.clock, Wheel: w, Config: cfg, Logger: quiet})
 	logs, m := k.logs, k.m
 	k.t.Cleanup(func() { m.Close(); _ = logs.Close(1) })
+}
+
+// reopen is a clean restart.
+func (k *kit) reopen() {
+	k.t.Helper()
+	k.m.Close()
+	if err := k.logs.Close(1); err != nil {
+		k.t.Fatal(err)
+	}
+	k.open()
+	k.m.Apply(nil, k.img)
 }
 
 func (k *kit) apply(msgs ...records.Message) {
