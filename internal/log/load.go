@@ -328,7 +328,6 @@ func (l *Log) findEnd(s *segment, size int64) (next int64, recovered bool, err e
 // start: they were tampered with, or lost what a checkpoint still knows.
 func (l *Log) restartAt(offset int64) error {
 	l.env.logger.Warn("removing all segments because the log ends below its start", "partition", l.tp.String(), "logEndOffset", l.LogEndOffset(), "logStartOffset", offset)
-	l.epochs.Store(&epochTable{})
 	l.producers = l.newProducers()
 	if err := l.replaceAll(offset); err != nil {
 		return err

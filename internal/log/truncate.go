@@ -291,13 +291,13 @@ func (l *Log) restart(offset int64) error {
 	if err := l.replaceAll(offset); err != nil {
 		return err
 	}
-	l.epochs.Store(&epochTable{})
 	l.producers.Reset(offset)
 	l.refreshUnstable(l.hw.Load())
 	return l.writeEpochs(&epochTable{})
 }
 
-// replaceAll removes every segment and snapshot and begins at offset.
+// replaceAll removes every segment and snapshot and begins at offset, without epochs: the
+// caller writes that down.
 func (l *Log) replaceAll(offset int64) error {
 	v := l.view.Load()
 	l.gen.Add(1)
@@ -326,6 +326,8 @@ func (l *Log) replaceAll(offset int64) error {
 	s.publish(offset, 0)
 	l.tail.Store(nil)
 	l.view.Store(&view{[]*segment{s}})
+	// Before the generation is even again: whoever compares it takes both or none.
+	l.epochs.Store(&epochTable{})
 	l.start.Store(offset)
 	l.flushed.Store(offset)
 	l.hw.Store(offset)

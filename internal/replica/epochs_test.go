@@ -3,6 +3,7 @@ package replica
 import (
 	"io/fs"
 	"testing"
+	"time"
 
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/vfs"
@@ -110,5 +111,53 @@ func TestFetchThatTheLogMovesUnderIsCheckedAgain(t *testing.T) {
 	}
 	if code := kafka.CodeOf(op.Parts[0].Err); code != kafka.FencedLeaderEpoch {
 		t.Errorf("the fetch of leader epoch %d is answered in epoch %d: %v", epoch, p.view.Load().leaderEpoch, op.Parts[0].Err)
+	}
+}
+
+// TestPositionIsOfOneMoment: what a follower asks for must not be put together from before and
+// after a truncation by its other fetcher. The leader would count an end that is gone, or find
+// that another epoch matches.
+func TestPositionIsOfOneMoment(t *testing.T) {
+	disk := vfs.NewFault(vfs.NewMem())
+	k := newKitOn(t, disk)
+	id := k.topic("t", 1, 1, 2)
+	p := k.m.Get("t", 0)
+	k.produce(p, AcksLeader, "a")
+	k.apply(leaderChange(id, 0, 1, nil))
+	k.produce(p, AcksLeader, "b")
+	k.apply(leaderChange(id, 0, 2, nil))
+	before, err := p.position(2)
+	if err != nil || before.offset != 2 || before.lastEpoch != 1 {
+		t.Fatalf("%+v, %v", before, err)
+	}
+	asked := make(chan position, 1)
+	began := false
+	disk.Add(vfs.Rule{Op: vfs.OpAny, Times: -1, Before: func(vfs.Op, string) {
+		if began || p.Log().LogEndOffset() == before.offset {
+			return
+		}
+		began = true
+		done := make(chan struct{})
+		go func() {
+			pos, err := p.position(2)
+			if err != nil {
+				t.Error(err)
+			}
+			asked <- pos
+			close(done)
+		}()
+		select {
+		case <-done:
+		case <-time.After(50 * time.Millisecond): // it waits for the truncation, as it should
+		}
+	}})
+	if _, err := p.reconcile(before, 2, 0, 1); err != nil {
+		t.Fatal(err)
+	}
+	if !began {
+		t.Fatal("nothing touches the disk between the cut of the log and that of its epochs")
+	}
+	if pos := <-asked; pos != before && (pos.offset != 1 || pos.lastEpoch != 0) {
+		t.Errorf("a follower asks for %+v: its log ended at offset 2 in epoch 1, and then at 1 in epoch 0", pos)
 	}
 }

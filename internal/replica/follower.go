@@ -35,13 +35,21 @@ func (v *view) followed(epoch kafka.LeaderEpoch) (*log.Log, error) {
 	return v.log, nil
 }
 
-// position says what to ask the leader of that epoch for.
+// position says what to ask the leader of that epoch for. It is read under the lock under
+// which the other fetcher of this partition cuts the log: an end from before that and an
+// epoch from after would pass the leader's check, and count for records that are gone.
 func (p *Partition) position(epoch kafka.LeaderEpoch) (position, error) {
 	l, err := p.view.Load().followed(epoch)
 	if err != nil {
 		return position{}, err
 	}
+	// Not under the lock, since the first time takes reads of the disk.
 	if err := l.Load(); err != nil {
+		return position{}, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if l, err = p.view.Load().followed(epoch); err != nil {
 		return position{}, err
 	}
 	return position{offset: l.LogEndOffset(), lastEpoch: l.LatestEpoch(), start: l.LogStartOffset()}, nil
