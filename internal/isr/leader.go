@@ -60,12 +60,12 @@ type Leader struct {
 }
 
 // NewLeader returns the view of a leader whose log ends at end and whose high
-// watermark is hw. Update must follow.
-func NewLeader(local int32, end, hw int64, minISR int, maxLagMs int64) *Leader {
+// watermark is hw. Everything below safe counts, as for LocalEnd. Update must follow.
+func NewLeader(local int32, end, hw, safe int64, minISR int, maxLagMs int64) *Leader {
 	return &Leader{
 		local:    local,
 		a:        Assignment{LeaderEpoch: kafka.NoEpoch, PartitionEpoch: -1},
-		localEnd: end, localSafe: end, hw: hw,
+		localEnd: end, localSafe: min(safe, end), hw: hw,
 		minISR: minISR, maxLagMs: maxLagMs,
 		epochStart: end,
 	}

@@ -53,7 +53,7 @@ func TestCommittedRecordsAreOnTheMaximalISR(t *testing.T) {
 	for seed := uint64(0); seed < 200; seed++ {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		w := world{1: 10, 2: 20, 3: 30, 4: 40}
-		l := NewLeader(1, 0, 0, 2, 100)
+		l := NewLeader(1, 0, 0, 0, 2, 100)
 		version, now, end, hw := int32(0), int64(0), int64(0), int64(0)
 		l.Update(Assignment{LeaderEpoch: 1, Replicas: []int32{1, 2, 3, 4}, ISR: []int32{1, 2, 3, 4}}, 0, now, w)
 		at := map[int32]int64{}

@@ -108,7 +108,7 @@ func (m *machine) run(t *testing.T, line string) string {
 	switch f[0] {
 	case "leader": // a new leader object
 		m.end, m.hw = a.num(t, "end", 0), a.num(t, "hw", 0)
-		m.l = NewLeader(1, m.end, m.hw, int(a.num(t, "minisr", 1)), a.num(t, "lag", 1000))
+		m.l = NewLeader(1, m.end, m.hw, a.num(t, "safe", m.end), int(a.num(t, "minisr", 1)), a.num(t, "lag", 1000))
 		return m.state()
 	case "brokers": // id:epoch pairs
 		m.alive = map[int32]int64{}

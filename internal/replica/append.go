@@ -170,10 +170,7 @@ func (p *Partition) appendLocked(a *Appender, s *AppendSlot) (done bool, err err
 // can, and a flush is begun where the topic asks for one.
 func (p *Partition) grown(v *view, end int64, a *Appender) {
 	if v.log.NeedsFlush() || p.flushTarget > p.flushed {
-		p.flushTarget = end
-		if !p.flushing && p.m.goFlush(p) {
-			p.flushing = true
-		}
+		p.beginFlush(end)
 	} else {
 		p.flushed, p.flushTarget = end, end
 	}
@@ -185,6 +182,14 @@ func (p *Partition) grown(v *view, end int64, a *Appender) {
 	} else if p.fetches.first != nil {
 		// Followers read up to the log end.
 		p.wakeFetches(&a.wakes)
+	}
+}
+
+// beginFlush asks for a flush up to end. Caller holds mu.
+func (p *Partition) beginFlush(end int64) {
+	p.flushTarget = end
+	if !p.flushing && p.m.goFlush(p) {
+		p.flushing = true
 	}
 }
 
@@ -270,7 +275,7 @@ func (p *Partition) flushLoop() {
 			p.flushing = false
 			p.failAll(kafka.KafkaStorageError, &w)
 		} else {
-			p.flushDone(target, &w)
+			p.flushDone(&w)
 		}
 		p.mu.Unlock()
 		w.run()
@@ -280,13 +285,15 @@ func (p *Partition) flushLoop() {
 	}
 }
 
-// flushDone notes that records below target are durable. Caller holds mu.
-func (p *Partition) flushDone(target int64, w *wakes) {
-	p.flushed = max(p.flushed, target)
+// flushDone notes what is durable after a flush. That is the log's to say, not the target of
+// the flush: the log may have been cut meanwhile, while another replica led. Caller holds mu.
+func (p *Partition) flushDone(w *wakes) {
 	if p.leader == nil {
 		return
 	}
-	if p.leader.LocalEnd(p.view.Load().log.LogEndOffset(), p.flushed, p.m.nowMs(), p) {
+	l := p.view.Load().log
+	p.flushed = max(p.flushed, l.RecoveryPoint())
+	if p.leader.LocalEnd(l.LogEndOffset(), p.flushed, p.m.nowMs(), p) {
 		p.advanced(w)
 	} else {
 		p.completeAppends(w)

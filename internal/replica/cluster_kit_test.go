@@ -46,6 +46,7 @@ type tnode struct {
 	c       *cluster
 	id      int32
 	fs      *vfs.Mem
+	fault   *vfs.Fault // over fs, until the next start
 	logs    *log.Manager
 	m       *Manager
 	up      bool
@@ -114,8 +115,9 @@ func (n *tnode) start() {
 	if n.c.live {
 		now = clock.Real()
 	}
+	n.fault = vfs.NewFault(n.fs)
 	n.logs, err = log.Open(context.Background(), log.Options{
-		FS: n.fs, Clock: now, Logger: quiet, Dirs: []string{"/data"}, NodeID: kafka.NodeID(n.id), ClusterID: "c", AllowUnformatted: true,
+		FS: n.fault, Clock: now, Logger: quiet, Dirs: []string{"/data"}, NodeID: kafka.NodeID(n.id), ClusterID: "c", AllowUnformatted: true,
 		Manual: true, TailBytes: 1 << 20, Seed: uint64(n.c.epochs) + 1,
 		TopicConfig: func(string) config.Topic { t, _ := cfg.TopicConfig(nil); return t },
 	})

@@ -128,8 +128,13 @@ func (p *Partition) lead(a isr.Assignment, cfg *topicConfig, w *wakes) error {
 	}
 	end := old.log.LogEndOffset()
 	if l == nil {
-		l = isr.NewLeader(p.m.nodeID, end, old.log.HighWatermark(), cfg.MinInsyncReplicas, p.m.maxLagMs.Load())
 		p.flushed, p.flushTarget = end, end
+		if old.log.NeedsFlush() {
+			// What was fetched last, or recovered, may await its flush still.
+			p.flushed = old.log.RecoveryPoint()
+			p.beginFlush(end)
+		}
+		l = isr.NewLeader(p.m.nodeID, end, old.log.HighWatermark(), p.flushed, cfg.MinInsyncReplicas, p.m.maxLagMs.Load())
 	}
 	applied, rose := l.Update(a, end, p.m.nowMs(), p)
 	if !applied {
