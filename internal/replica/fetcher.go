@@ -66,7 +66,6 @@ type fetcher struct {
 	req     kmsg.FetchRequest
 	infos   []batch.Info
 	ranged  []*following // out of the leader's range
-	flushes []flushDue
 	wakes   wakes
 	timer   clock.Timer
 }
@@ -77,11 +76,6 @@ type inboxEntry struct {
 	key   partKey
 	epoch kafka.LeaderEpoch
 	leave bool
-}
-
-type flushDue struct {
-	f  *following
-	to int64
 }
 
 func newFetcher(m *Manager, leader int32, express bool) *fetcher {

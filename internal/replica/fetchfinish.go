@@ -44,7 +44,6 @@ func (f *fetcher) finish(answer kmsg.Response, err error) time.Duration {
 			}
 		}
 	}
-	f.flush()
 	f.wakes.run()
 	f.outOfRange()
 	return 0
@@ -94,9 +93,6 @@ func (f *fetcher) part(o *following, part *kmsg.FetchResponseTopicPartition) {
 		r, err = o.p.replicate(o.sent, o.epoch, part, &f.infos, &f.wakes)
 		f.m.throttles.replicated(o.p, r.bytes)
 		f.m.Stats.ReplicationBytesIn.Add(int64(r.bytes))
-		if r.flushTo > 0 {
-			f.flushes = append(f.flushes, flushDue{o, r.flushTo})
-		}
 		if err == nil && r.stuck {
 			err = errors.New("truncation to the leader's log finds no common offset")
 		}
@@ -127,23 +123,6 @@ func (f *fetcher) partFailed(o *following, err error) {
 			"offset", o.sent.offset, "error", err)
 	}
 	f.delay(o)
-}
-
-// flush makes durable what topics with flush.messages have got: the next fetch tells
-// the leader that it is there.
-func (f *fetcher) flush() {
-	for i, d := range f.flushes {
-		f.flushes[i] = flushDue{}
-		l := d.f.p.Log()
-		if l == nil {
-			continue
-		}
-		if err := l.FlushTo(d.to); err != nil {
-			// The directory is going offline, and the partition with it.
-			f.partFailed(d.f, err)
-		}
-	}
-	f.flushes = f.flushes[:0]
 }
 
 // outOfRange brings back the partitions whose offset the leader does not have. Each of

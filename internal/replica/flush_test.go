@@ -81,6 +81,29 @@ func TestNewLeaderFlushesWhatItsFollowerHadNot(t *testing.T) {
 	}
 }
 
+// TestFollowerClaimsOnlyWhatIsFlushed: whichever fetcher asks next, the request acknowledges.
+func TestFollowerClaimsOnlyWhatIsFlushed(t *testing.T) {
+	c := newFlushed(t)
+	c.nodes[1].append("t", 0, AcksLeader, records1("a"))
+	f := c.nodes[2]
+	ft, p := f.fetchers()[0], f.m.Get("t", 0)
+	if ok, _ := ft.prepare(); !ok {
+		t.Fatal("nothing to fetch")
+	}
+	resp := c.nodes[1].serve(&ft.req)
+	pos := ft.order[0].sent
+	if _, err := p.replicate(pos, 0, &resp.Topics[0].Partitions[0], &ft.infos, &ft.wakes); err != nil {
+		t.Fatal(err)
+	}
+	pos, err := p.position(0)
+	if err != nil || pos.offset != 1 {
+		t.Fatalf("%+v, %v", pos, err)
+	}
+	if synced := p.Log().RecoveryPoint(); synced < pos.offset {
+		t.Errorf("the follower asks for offset %d, durable is %d", pos.offset, synced)
+	}
+}
+
 // TestFlushOfAnEarlierStintDoesNotCount: a flush begins while the broker leads, ends when it
 // leads again, and its log was cut in between.
 func TestFlushOfAnEarlierStintDoesNotCount(t *testing.T) {

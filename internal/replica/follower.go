@@ -38,6 +38,9 @@ func (v *view) followed(epoch kafka.LeaderEpoch) (*log.Log, error) {
 // position says what to ask the leader of that epoch for. It is read under the lock under
 // which the other fetcher of this partition cuts the log: an end from before that and an
 // epoch from after would pass the leader's check, and count for records that are gone.
+//
+// The question acknowledges what lies before its offset: if the topic asks for a flush of
+// that, it comes first.
 func (p *Partition) position(epoch kafka.LeaderEpoch) (position, error) {
 	l, err := p.view.Load().followed(epoch)
 	if err != nil {
@@ -47,20 +50,37 @@ func (p *Partition) position(epoch kafka.LeaderEpoch) (position, error) {
 	if err := l.Load(); err != nil {
 		return position{}, err
 	}
+	for {
+		pos, l, err := p.positionNow(epoch)
+		if err != nil || l == nil {
+			return pos, err
+		}
+		// A sync that fails takes the directory offline, and the partition with it.
+		if err := l.FlushTo(pos.offset); err != nil {
+			return position{}, err
+		}
+	}
+}
+
+// positionNow is the position as of now. It returns the log too if that has to be flushed
+// before the position may be told.
+func (p *Partition) positionNow(epoch kafka.LeaderEpoch) (position, *log.Log, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if l, err = p.view.Load().followed(epoch); err != nil {
-		return position{}, err
+	l, err := p.view.Load().followed(epoch)
+	if err != nil {
+		return position{}, nil, err
 	}
-	return position{offset: l.LogEndOffset(), lastEpoch: l.LatestEpoch(), start: l.LogStartOffset()}, nil
+	pos := position{offset: l.LogEndOffset(), lastEpoch: l.LatestEpoch(), start: l.LogStartOffset()}
+	if l.NeedsFlush() {
+		return pos, l, nil
+	}
+	return pos, nil, nil
 }
 
 // replication is what came of one partition of an answer.
 type replication struct {
 	bytes int
-	// flushTo is where the log has to be durable up to before the next fetch says so,
-	// 0 when the topic does not ask for it.
-	flushTo int64
 	// stuck says that the answer changed nothing though it asked for a change.
 	stuck bool
 }
@@ -91,9 +111,6 @@ func (p *Partition) replicate(pos position, epoch kafka.LeaderEpoch, part *kmsg.
 			return r, err
 		}
 		r.bytes = len(data)
-		if l.NeedsFlush() {
-			r.flushTo = l.LogEndOffset()
-		}
 	}
 	old := l.HighWatermark()
 	hw := l.UpdateHighWatermark(part.HighWatermark)
