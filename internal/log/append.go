@@ -141,7 +141,8 @@ func (e *UnexpectedOffsetError) Error() string {
 }
 
 // write puts batches with offsets at the end of the log; l.mu is held and the
-// log is usable. Nothing becomes visible unless all of it is in the file.
+// log is usable. Nothing becomes visible unless all of it is in the file, and everything that
+// is in the file then does: with an error nothing was appended.
 func (l *Log) write(data []byte, infos []batch.Info, update *producer.Update, nowMs int64, keepTail bool) (AppendInfo, error) {
 	last := &infos[len(infos)-1]
 	info := AppendInfo{FirstOffset: infos[0].BaseOffset, LastOffset: last.LastOffset, LogAppendTime: NoTimestamp, LogStartOffset: l.start.Load(), Size: len(data), MaxTimestamp: NoTimestamp}
@@ -171,18 +172,22 @@ func (l *Log) write(data []byte, infos []batch.Info, update *producer.Update, no
 	if pos+int64(len(data)) > math.MaxInt32 || info.LastOffset-seg.base > math.MaxInt32 {
 		return AppendInfo{}, kafka.RecordListTooLarge.Errorf("%s: %d bytes up to offset %d do not fit into a segment", l.tp, len(data), info.LastOffset)
 	}
+	if err := l.readyTxns(seg); err != nil {
+		return AppendInfo{}, err
+	}
 	if err := l.writeAt(seg, data, pos); err != nil {
 		return AppendInfo{}, err
 	}
+	// Nothing fails from here on: an error says that nothing was appended.
 	if keepTail {
 		l.addTail(seg, data, pos)
 	}
 	l.indexBatches(seg, infos, pos)
 	aborted := l.producers.Commit(update, info.LastOffset+1)
-	txnErr := l.addAborted(seg, aborted)
+	l.addAborted(seg, aborted)
 	l.refreshUnstable(l.hw.Load())
 	seg.publish(info.LastOffset+1, pos+int64(len(data)))
-	return info, txnErr
+	return info, nil
 }
 
 // noteEpochs persists the epochs of batches before their first record is written (R4),

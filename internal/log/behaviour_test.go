@@ -28,17 +28,24 @@ func produce(t testing.TB, pid int64, seq int32, txn bool, ts int64, values ...s
 	return data
 }
 
-// marker ends a transaction.
-func (r *rig) marker(l *Log, pid int64, commit bool) AppendInfo {
-	r.t.Helper()
+// markerOf makes the batch that ends a transaction.
+func markerOf(t testing.TB, pid int64, commit bool) []byte {
+	t.Helper()
 	b := batch.NewBuilder(0)
 	b.ProducerID, b.ProducerEpoch, b.IsTransactional, b.IsControl = pid, 0, true, true
 	key, value := batch.EndTxnMarker(commit, 1)
 	b.Append(1, key, value, nil)
 	data, err := b.Build(nil)
 	if err != nil {
-		r.t.Fatal(err)
+		t.Fatal(err)
 	}
+	return data
+}
+
+// marker ends a transaction.
+func (r *rig) marker(l *Log, pid int64, commit bool) AppendInfo {
+	r.t.Helper()
+	data := markerOf(r.t, pid, commit)
 	a := batch.Appended{Data: data, Infos: mustInfos(r.t, data)}
 	info, err := l.AppendWith(&a, AppendOptions{LeaderEpoch: 3, Origin: batch.OriginCoordinator, NowMs: 1, TransactionVersion: 1})
 	if err != nil {

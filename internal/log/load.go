@@ -226,14 +226,8 @@ func (l *Log) load() error {
 // finishLoad makes the log usable with the producer state at its end.
 func (l *Log) finishLoad(state *producer.State) error {
 	act := l.view.Load().active()
-	if !act.txnLoad {
-		if err := l.loadTxns(act); errors.Is(err, errIndexDamaged) {
-			if err := l.rebuildActiveTxns(act); err != nil {
-				return err
-			}
-		} else if err != nil {
-			return l.ioError("reading a transaction index", err)
-		}
+	if err := l.readyTxns(act); err != nil {
+		return err
 	}
 	if err := l.readyIndexLocked(act); errors.Is(err, errIndexDamaged) {
 		if err := l.repairLocked(act); err != nil {
@@ -250,6 +244,21 @@ func (l *Log) finishLoad(state *producer.State) error {
 	l.refreshUnstable(l.hw.Load())
 	l.dropStraySnapshots()
 	l.loaded.Store(true)
+	return nil
+}
+
+// readyTxns has the transaction index of the active segment in memory, which a marker adds to.
+func (l *Log) readyTxns(s *segment) error {
+	if s.txnLoad {
+		return nil
+	}
+	err := l.loadTxns(s)
+	if errors.Is(err, errIndexDamaged) {
+		return l.rebuildActiveTxns(s)
+	}
+	if err != nil {
+		return l.ioError("reading a transaction index", err)
+	}
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/gregorhq/gregor/internal/invariant"
 	"github.com/gregorhq/gregor/internal/producer"
 )
 
@@ -55,16 +56,14 @@ func (l *Log) readTxns(s *segment) ([]AbortedTxn, error) {
 }
 
 // addAborted notes transactions that a marker in this append aborted; l.mu is
-// held. Readers see them at once; if the file cannot be written now it is tried
+// held and the segment's index is loaded. Readers see them at once; if the file cannot be written now it is tried
 // again with the next one, and at the latest before the segment is sealed or
 // flushed.
-func (l *Log) addAborted(s *segment, aborted []producer.AbortedTxn) error {
+func (l *Log) addAborted(s *segment, aborted []producer.AbortedTxn) {
 	if len(aborted) == 0 {
-		return nil
+		return
 	}
-	if err := l.loadTxns(s); err != nil && !errors.Is(err, errIndexDamaged) {
-		return l.ioError("reading a transaction index", err)
-	}
+	invariant.Check(s.txnLoad, "%s: a marker is added to the transaction index of segment %d, which is not loaded", l.tp, s.base)
 	var txns []AbortedTxn
 	if p := s.txns.Load(); p != nil {
 		txns = *p
@@ -77,7 +76,6 @@ func (l *Log) addAborted(s *segment, aborted []producer.AbortedTxn) error {
 	if err := l.flushTxns(s); err != nil {
 		l.env.logger.Warn("aborted transactions could not be written yet", "partition", l.tp.String(), "segment", s.base, "error", err)
 	}
-	return nil
 }
 
 // flushTxns writes the entries that are only in memory; l.mu is held.
