@@ -174,10 +174,14 @@ func (p *Partition) grown(v *view, end int64, a *Appender) {
 	} else {
 		p.flushed, p.flushTarget = end, end
 	}
-	if !p.watched && len(p.leader.Followers()) > 0 {
-		defer p.watch()
+	nowMs := int64(0) // of no use without followers, and not free for a hot path
+	if len(p.leader.Followers()) > 0 {
+		nowMs = p.m.nowMs()
+		if !p.watched {
+			defer p.watch()
+		}
 	}
-	if p.leader.LocalEnd(end, p.flushed, p.m.nowMs(), p) {
+	if p.leader.LocalEnd(end, p.flushed, nowMs, p) {
 		p.advanced(&a.wakes)
 	} else if p.fetches.first != nil {
 		// Followers read up to the log end.
