@@ -57,9 +57,11 @@ var mutants = []mutant{
 		{isrFollower, "ok && r.BrokerEpoch != -1 && r.BrokerEpoch < epoch {", "ok && r.BrokerEpoch < -1 && epoch > 0 {"},
 		{isrFollower, "	return ok && f.HasEpoch && (f.BrokerEpoch == -1 || f.BrokerEpoch == epoch)", "	return ok && f.HasEpoch && epoch > -1"},
 		{alterISR, "!b.Active() || e.BrokerEpoch != -1 && e.BrokerEpoch != b.Epoch {", "!b.Active() {"}}},
+	{"R2-skipped", "a leader that missed an epoch counts what followers had before it", 3, []edit{{isrLeader,
+		"	forget := !l.followsOn(a.LeaderEpoch)", "	forget := l.a.LeaderEpoch == kafka.NoEpoch"}}},
 	{"R8", "a broker that lost data stays in the in-sync set", 3, []edit{{brokers,
 		"	clean := req.Version >= 3 && req.PreviousBrokerEpoch == stored", "	clean := req.Version >= 3 || req.PreviousBrokerEpoch == stored"},
-		{brokers, "		d.removeFromISRs(id)\n		return\n	}\n	d.changePartitions", "		return\n	}\n	d.changePartitions"}}},
+		{brokers, "		return p.InISR(id) || b.unclean == id", "		return b.unclean == id"}}},
 	{"R8-moved", "a replica that is moved away stays eligible", 3, []edit{{change,
 		"		return !stays || slices.Contains(c.isr, id)", "		return !stays && c.d == nil || slices.Contains(c.isr, id)"}}},
 	{"R9", "fenced brokers may be in the in-sync set", 3, []edit{
