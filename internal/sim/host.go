@@ -38,6 +38,8 @@ type host struct {
 	disk   *vfs.Mem
 	clock  *wallClock
 	run    *process // nil while the node is down
+	// now is for those who look at the host beside the schedule.
+	now atomic.Pointer[glance]
 	// paused says that the host's links are cut, all of them or those to other nodes.
 	paused bool
 	starts int
@@ -63,6 +65,7 @@ func (h *host) start() error {
 		return fmt.Errorf("opening %s: %w", h.name, err)
 	}
 	h.run = p
+	h.look()
 	go func() {
 		defer close(p.started)
 		p.err = p.node.Start(context.Background())
@@ -84,6 +87,7 @@ func (h *host) kill(rng *rand.Rand, mode vfs.CrashMode) {
 		h.c.net.Kill(h.name)
 	}
 	h.disk = h.disk.Crash(rng, mode)
+	h.look()
 	h.c.reap(p)
 }
 

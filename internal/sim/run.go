@@ -86,7 +86,7 @@ func (r *run) release() {
 
 func (r *run) client(i int) *client {
 	return &client{c: r.c, h: r.h, name: clientHosts[i], net: r.c.net.Host(clientHosts[i]), rng: rand.New(rand.NewSource(r.plan.Seed*100 + int64(i))),
-		topic: topicName, parts: r.plan.Partitions, consumer: r.plan.Consumer, stopped: r.stop}
+		topic: topicName, parts: r.plan.Partitions, witness: r.witness, consumer: r.plan.Consumer, stopped: r.stop}
 }
 
 func (r *run) work(f func() error) {
@@ -119,6 +119,7 @@ func (r *run) all(rep *Report) error {
 	if err := r.createTopic(); err != nil {
 		return err
 	}
+	r.storm = newStorm(r) // clients ask it
 	for i, f := range []func(*client) func() error{
 		func(cl *client) func() error { return cl.produce }, func(cl *client) func() error { return cl.produce },
 		func(cl *client) func() error { return cl.transact }, func(cl *client) func() error { return cl.tail },
@@ -128,7 +129,6 @@ func (r *run) all(rep *Report) error {
 	} {
 		r.work(f(r.client(i)))
 	}
-	r.storm = newStorm(r)
 	if err := r.weather(); err != nil {
 		return err
 	}

@@ -38,8 +38,8 @@ func (s *storm) twice() error {
 
 // handOver gives a partition to another replica while its leader lives, by a new order of
 // its replicas. The next leader may not hear from the old one meanwhile, so that it leads
-// without the latest records, and the partition may go on to others soon: each has
-// records then that no other one has.
+// without the latest records, and the partition may go on to others soon, or back because
+// the next leader ends: each has records then that no other one has.
 func (s *storm) handOver() error {
 	img, _ := s.r.readLedgers()
 	if img.IsEmpty() {
@@ -80,6 +80,15 @@ func (s *storm) handOverAgain(topic string, partition int32, times int) error {
 	if s.rng.Intn(3) > 0 {
 		s.hold(faultOneWay, old.name, hostName(kafka.NodeID(to)))
 		wait = magnitude(s.rng, 200*time.Millisecond)
+	}
+	next := s.living(to)
+	if s.rng.Intn(3) == 0 {
+		// If the next leader is the controller, the old one learns late of what comes, and of
+		// several changes at once.
+		s.hold(faultOneWay, next.name, old.name)
+	}
+	if s.rng.Intn(3) == 0 {
+		s.later(magnitude(s.rng, 500*time.Millisecond), func() error { s.stop(next); return nil })
 	}
 	order := append([]int32{to}, slices.DeleteFunc(slices.Clone(p.Replicas), func(id int32) bool { return id == to })...)
 	s.note(faultHandOver, "%s-%d from n%d to n%d in %v", topic, partition, p.Leader, to, wait)

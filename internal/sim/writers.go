@@ -22,6 +22,8 @@ type client struct {
 	rng   *rand.Rand
 	topic string
 	parts int32
+	// witness looks whether enough replicas have a record that was acknowledged.
+	witness func(topic string, partition int32, offset int64)
 	// topicID is the topic's, once a client that needs it has asked.
 	topicID [16]byte
 	// consumer says that groups use the protocol of KIP-848.
@@ -163,6 +165,7 @@ func (cl *client) produce() error {
 		kc.Produce(context.Background(), &kgo.Record{Topic: w.topic, Partition: w.partition, Value: []byte(w.value)}, func(r *kgo.Record, err error) {
 			if err == nil {
 				cl.h.settle(w, acknowledged, r.Offset)
+				cl.witness(w.topic, w.partition, r.Offset)
 			}
 		})
 		if cl.rng.Intn(8) == 0 {
