@@ -434,6 +434,7 @@ func times() error {
 	}
 	c := config()
 	c.Producer.Partitioner = sarama.NewManualPartitioner
+	c.Producer.RequiredAcks = sarama.WaitForAll // with fewer the newest offset may trail
 	p, err := sarama.NewSyncProducer(addrs, c)
 	if err != nil {
 		return err
