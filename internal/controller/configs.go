@@ -58,14 +58,14 @@ func configRecord(r metadata.ConfigResource, name string, value *string) *record
 func alterResult(t kmsg.ConfigResourceType, name string, err error) kmsg.AlterConfigsResponseResource {
 	out := kmsg.NewAlterConfigsResponseResource()
 	out.ResourceType, out.ResourceName = t, name
-	out.ErrorCode, out.ErrorMessage = code(err)
+	out.ErrorCode, out.ErrorMessage = kafka.NumAndText(err)
 	return out
 }
 
 func incrementalResult(t kmsg.ConfigResourceType, name string, err error) kmsg.IncrementalAlterConfigsResponseResource {
 	out := kmsg.NewIncrementalAlterConfigsResponseResource()
 	out.ResourceType, out.ResourceName = t, name
-	out.ErrorCode, out.ErrorMessage = code(err)
+	out.ErrorCode, out.ErrorMessage = kafka.NumAndText(err)
 	return out
 }
 

@@ -1,7 +1,6 @@
 package controller
 
 import (
-	"errors"
 	"strconv"
 	"strings"
 
@@ -109,20 +108,6 @@ func (d *decision) uncleanElection(topic string) bool {
 		return strings.EqualFold(strings.TrimSpace(v), "true")
 	}
 	return d.cfg.Static.UncleanLeaderElectionEnable
-}
-
-// code returns what stands for err in a response: the code and the text. A nil
-// error is 0 and no text.
-func code(err error) (int16, *string) {
-	if err == nil {
-		return 0, nil
-	}
-	text := err.Error()
-	var c *kafka.Code
-	if errors.As(err, &c) && error(c) == err {
-		text = c.Message()
-	}
-	return kafka.NumOf(err), &text
 }
 
 // tooLarge is the refusal of an operation that would write too many records.

@@ -135,7 +135,7 @@ func (d *decision) electAll(resp *kmsg.ElectLeadersResponse, how election) {
 func electResult(index int32, err error) kmsg.ElectLeadersResponseTopicPartition {
 	out := kmsg.NewElectLeadersResponseTopicPartition()
 	out.Partition = index
-	out.ErrorCode, out.ErrorMessage = code(err)
+	out.ErrorCode, out.ErrorMessage = kafka.NumAndText(err)
 	return out
 }
 

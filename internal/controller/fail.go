@@ -13,7 +13,7 @@ func FailAll(req kmsg.Request, err error) kmsg.Response {
 
 // fail fills resp with one error for all that req asked for, and returns it.
 func fail(req kmsg.Request, resp kmsg.Response, err error) kmsg.Response {
-	num, text := code(err)
+	num, text := kafka.NumAndText(err)
 	switch r := req.(type) {
 	case *kmsg.CreateTopicsRequest:
 		for i := range r.Topics {

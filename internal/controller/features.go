@@ -81,7 +81,7 @@ func upgradeType(version int16, u *kmsg.UpdateFeaturesRequestFeatureUpdate) int8
 }
 
 func (d *decision) featureError(resp *kmsg.UpdateFeaturesResponse, err error) kmsg.Response {
-	num, text := code(err)
+	num, text := kafka.NumAndText(err)
 	whole := "The update failed for all features since the following feature had an error: " + *text
 	resp.ErrorCode, resp.ErrorMessage = num, &whole
 	return resp

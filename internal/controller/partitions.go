@@ -82,7 +82,7 @@ func (d *decision) createPartitions(req *kmsg.CreatePartitionsRequest, resp *kms
 	answer := func(topic string, err error) {
 		out := kmsg.NewCreatePartitionsResponseTopic()
 		out.Topic = topic
-		out.ErrorCode, out.ErrorMessage = code(err)
+		out.ErrorCode, out.ErrorMessage = kafka.NumAndText(err)
 		resp.Topics = append(resp.Topics, out)
 	}
 	for _, name := range twice {

@@ -23,7 +23,7 @@ func (d *decision) alterReassignments(req *kmsg.AlterPartitionAssignmentsRequest
 		for j := range in.Partitions {
 			p := kmsg.NewAlterPartitionAssignmentsResponseTopicPartition()
 			p.Partition = in.Partitions[j].Partition
-			p.ErrorCode, p.ErrorMessage = code(d.reassign(in.Topic, &in.Partitions[j], resp.AllowReplicationFactorChange))
+			p.ErrorCode, p.ErrorMessage = kafka.NumAndText(d.reassign(in.Topic, &in.Partitions[j], resp.AllowReplicationFactorChange))
 			out.Partitions = append(out.Partitions, p)
 		}
 		resp.Topics = append(resp.Topics, out)

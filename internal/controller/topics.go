@@ -69,7 +69,7 @@ func (d *decision) countPartitions(req *kmsg.CreateTopicsRequest) int {
 func createResult(topic string, err error) kmsg.CreateTopicsResponseTopic {
 	out := kmsg.NewCreateTopicsResponseTopic()
 	out.Topic = topic
-	out.ErrorCode, out.ErrorMessage = code(err)
+	out.ErrorCode, out.ErrorMessage = kafka.NumAndText(err)
 	out.Configs = []kmsg.CreateTopicsResponseTopicConfig{} // null would say that they may not be read
 	return out
 }
@@ -322,7 +322,7 @@ func deleteResult(name *string, id kafka.TopicID, err error) kmsg.DeleteTopicsRe
 		n := *name
 		out.Topic = &n
 	}
-	out.ErrorCode, out.ErrorMessage = code(err)
+	out.ErrorCode, out.ErrorMessage = kafka.NumAndText(err)
 	return out
 }
 

@@ -12,7 +12,8 @@ const fileCleanPoints = "cleaner-offset-checkpoint"
 
 // cleanPoints is the content of a directory's cleaner-offset-checkpoint: for each
 // partition the first offset that compaction has not looked at. behind says that the
-// file may have another content than offsets. mu guards all and the file, and is the innermost lock but that of the directory's checkpoints.
+// file may have another content than offsets. mu guards all and the file, and is the
+// innermost lock but that of the directory's checkpoints.
 //
 // An offset that is too high would let old values outlive a tombstone, so whatever
 // lowers or removes one is in the file before the log changes.

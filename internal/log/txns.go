@@ -55,10 +55,10 @@ func (l *Log) readTxns(s *segment) ([]AbortedTxn, error) {
 	return parseTxnEntries(b, s.base)
 }
 
-// addAborted notes transactions that a marker in this append aborted; l.mu is
-// held and the segment's index is loaded. Readers see them at once; if the file cannot be written now it is tried
-// again with the next one, and at the latest before the segment is sealed or
-// flushed.
+// addAborted notes transactions that a marker in this append aborted; l.mu is held and
+// the segment's index is loaded. Readers see them at once; if the file cannot be written
+// now it is tried again with the next one, and at the latest before the segment is sealed
+// or flushed.
 func (l *Log) addAborted(s *segment, aborted []producer.AbortedTxn) {
 	if len(aborted) == 0 {
 		return

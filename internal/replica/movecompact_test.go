@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-
 	"testing"
 	"time"
 

@@ -4,11 +4,8 @@ import (
 	"fmt"
 	"syscall"
 	"testing"
-	"time"
 
-	"github.com/gregorhq/gregor/internal/clock"
 	"github.com/gregorhq/gregor/internal/kafka"
-	"github.com/gregorhq/gregor/internal/metadata"
 	"github.com/gregorhq/gregor/internal/vfs"
 )
 
@@ -18,12 +15,7 @@ func TestDeletionIsTriedAgain(t *testing.T) {
 	for _, back := range []bool{false, true} {
 		t.Run(fmt.Sprintf("comes back %v", back), func(t *testing.T) {
 			fault := vfs.NewFault(vfs.NewMem())
-			k := &kit{t: t, clock: clock.NewVirtual(time.UnixMilli(1_700_000_000_000)), fs: fault, img: metadata.Empty()}
-			if err := fault.MkdirAll("/data", 0o755); err != nil {
-				t.Fatal(err)
-			}
-			k.open()
-			k.m.Apply(nil, k.img)
+			k := newKitOn(t, fault)
 			id := k.topic("t", 2, 1)
 			tp := kafka.TopicPartition{Topic: "t"}
 			fault.Add(vfs.Rule{Op: vfs.OpRename, Path: "*-delete", Err: syscall.ENOSPC, Times: -1})
@@ -97,12 +89,7 @@ func TestPartitionsMadeOnAFullDiskComeOnline(t *testing.T) {
 			rule := c.rule
 			t.Run(fmt.Sprintf("%v %v %s", cause, rule.Op, rule.Path), func(t *testing.T) {
 				fault := vfs.NewFault(vfs.NewMem())
-				k := &kit{t: t, clock: clock.NewVirtual(time.UnixMilli(1_700_000_000_000)), fs: fault, img: metadata.Empty()}
-				if err := fault.MkdirAll("/data", 0o755); err != nil {
-					t.Fatal(err)
-				}
-				k.open()
-				k.m.Apply(nil, k.img)
+				k := newKitOn(t, fault)
 				rule.Err, rule.Times = cause, -1
 				fault.Add(rule)
 				k.topic("t", 2, 1)
