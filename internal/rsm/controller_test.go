@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -353,22 +354,31 @@ func TestSessionsHeedNoStepOfTheWallClock(t *testing.T) {
 	}
 }
 
+// In a bubble, since a clock must not be advanced while the loop sets its timer: what it
+// sets then counts from the later time, and nobody advances the clock that far.
 func TestNoOpRecordsOnlyWhenIdle(t *testing.T) {
-	clk := clock.NewVirtual(time.UnixMilli(1e12))
-	_, e := start(t, clk, 500*time.Millisecond)
-	before := e.batches()
-	for i := range 3 {
-		clk.AwaitPending(1)
-		clk.Advance(500 * time.Millisecond)
-		e.awaitBatches(before + i + 1)
-		e.mu.Lock()
-		last := e.log[len(e.log)-1]
-		e.mu.Unlock()
-		if _, ok := last.Messages[0].(*records.NoOpRecord); !ok || len(last.Messages) != 1 {
-			t.Fatalf("batch %d is %T", i, last.Messages[0])
+	synctest.Test(t, func(t *testing.T) {
+		clk := clock.NewVirtual(time.UnixMilli(1e12))
+		_, e := start(t, clk, 500*time.Millisecond)
+		before := e.batches()
+		for i := range 3 {
+			synctest.Wait()
+			clk.Advance(499 * time.Millisecond)
+			synctest.Wait()
+			if n := e.batches(); n != before+i {
+				t.Fatalf("%d batches before the idle time is over, want %d", n, before+i)
+			}
+			clk.Advance(time.Millisecond)
+			e.awaitBatches(before + i + 1)
+			e.mu.Lock()
+			last := e.log[len(e.log)-1]
+			e.mu.Unlock()
+			if _, ok := last.Messages[0].(*records.NoOpRecord); !ok || len(last.Messages) != 1 {
+				t.Fatalf("batch %d is %T", i, last.Messages[0])
+			}
+			e.commit(t)
 		}
-		e.commit(t)
-	}
+	})
 }
 
 // levels hands on the level of everything that is logged.
@@ -389,17 +399,19 @@ func (l levels) Handle(_ context.Context, r slog.Record) error {
 // each does that is stopped, takes no more records. Nobody has to act on that.
 func TestTimedTasksThatHaveToWaitAreNoErrors(t *testing.T) {
 	for want, refuse := range map[slog.Level]error{slog.LevelInfo: kafka.RequestTimedOut, slog.LevelError: errors.New("broken")} {
-		clk := clock.NewVirtual(time.UnixMilli(1e12))
-		seen := make(chan slog.Level, 10)
-		_, e := startLogging(t, clk, 500*time.Millisecond, slog.New(levels{slog.DiscardHandler, seen}))
-		e.mu.Lock()
-		e.refuse = refuse
-		e.mu.Unlock()
-		clk.AwaitPending(1)
-		clk.Advance(500 * time.Millisecond)
-		if got := <-seen; got != want {
-			t.Errorf("%v is logged at level %v, want %v", refuse, got, want)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			clk := clock.NewVirtual(time.UnixMilli(1e12))
+			seen := make(chan slog.Level, 10)
+			_, e := startLogging(t, clk, 500*time.Millisecond, slog.New(levels{slog.DiscardHandler, seen}))
+			e.mu.Lock()
+			e.refuse = refuse
+			e.mu.Unlock()
+			synctest.Wait()
+			clk.Advance(500 * time.Millisecond)
+			if got := <-seen; got != want {
+				t.Errorf("%v is logged at level %v, want %v", refuse, got, want)
+			}
+		})
 	}
 }
 
