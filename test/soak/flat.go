@@ -81,7 +81,7 @@ func byRun(series string, s []sample, took time.Duration, slack float64) verdict
 // than a quarter of its windows proves nothing, and a run that proves nothing has failed.
 func byWindows(series string, s []sample, took time.Duration, slack float64) verdict {
 	v := byRun(series, s, took, slack)
-	v.enough, v.needed = v.samples >= max(fewSamples, int(took/(16*sampleEvery))), true
+	v.enough, v.needed = v.samples >= enoughWindows(took), true
 	return v
 }
 

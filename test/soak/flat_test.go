@@ -173,7 +173,7 @@ func TestStolenTimeIsCounted(t *testing.T) {
 }
 
 func TestWindowsOfKillsAndOfOthersAreKeptApart(t *testing.T) {
-	r := &recorder{}
+	var w windows
 	tally := func(d time.Duration) *tally {
 		var h histogram
 		for range 100 {
@@ -181,14 +181,47 @@ func TestWindowsOfKillsAndOfOthersAreKeptApart(t *testing.T) {
 		}
 		return h.take()
 	}
-	r.window(10*time.Second, tally(time.Millisecond), true, robbery/2)
-	r.window(20*time.Second, tally(time.Second), false, 0)
-	r.window(30*time.Second, tally(100*time.Millisecond), true, robbery)
-	if len(r.p50) != 1 || len(r.p99) != 1 || r.p50[0].at != 10*time.Second || r.p99[0].value > 1.2 {
-		t.Fatalf("the quiet windows are %v and %v", r.p50, r.p99)
+	w.add(10*time.Second, tally(time.Millisecond), true, robberies[0]/2)
+	w.add(20*time.Second, tally(time.Second), false, 0)
+	w.add(30*time.Second, tally(100*time.Millisecond), true, robberies[0])
+	w.add(40*time.Second, tally(100*time.Millisecond), true, 100)
+	for limit, want := range [][]time.Duration{{10 * time.Second}, {10 * time.Second, 30 * time.Second}} {
+		p50, p99 := below(w.p50, limit), below(w.p99, limit)
+		times, robbed, n := w.split(limit)
+		if len(p50) != len(want) || len(p99) != len(want) || times.count() != uint64(100*len(want)) || n != 3-len(want) || robbed.count() != uint64(300-100*len(want)) {
+			t.Fatalf("limit %d: judged are %v and %v, %d records, and %d in %d windows are not", limit, p50, p99, times.count(), robbed.count(), n)
+		}
+		for i := range want {
+			if p50[i].at != want[i] {
+				t.Errorf("limit %d: window %d is that of %v", limit, i, p50[i].at)
+			}
+		}
 	}
-	if r.robberies != 1 || r.quiet.count() != 100 || r.disturbed.count() != 100 || r.robbed.count() != 100 || r.minute.count() != 300 {
-		t.Fatalf("%d robberies; quiet %d, disturbed %d, robbed %d, minute %d", r.robberies, r.quiet.count(), r.disturbed.count(), r.robbed.count(), r.minute.count())
+	if w.disturbed.count() != 100 {
+		t.Errorf("%d records while a node was killed", w.disturbed.count())
+	}
+}
+
+// TestLimitOfStolenTime is the lowest that leaves both quarters enough windows.
+func TestLimitOfStolenTime(t *testing.T) {
+	const took = 2 * time.Hour
+	for name, tt := range map[string]struct {
+		stolen func(i int) float64 // of window i of 720
+		want   int
+	}{
+		"never":                        {func(int) float64 { return 0 }, 0},
+		"in three windows of four":     {func(i int) float64 { return 1.5 * float64(min(i%4, 1)) }, 0},
+		"in four of five":              {func(i int) float64 { return 1.5 * float64(min(i%5, 1)) }, 1},
+		"in the last quarter":          {func(i int) float64 { return 3 * float64(i/540) }, 2},
+		"more than is judged anywhere": {func(int) float64 { return 50 }, len(robberies) - 1},
+	} {
+		var w windows
+		for i := range int(took / sampleEvery) {
+			w.add(time.Duration(i)*sampleEvery, &tally{1}, true, tt.stolen(i))
+		}
+		if got := w.limit(took); got != tt.want {
+			t.Errorf("stolen %s: the limit is %v %%, not %v", name, robberies[got], robberies[tt.want])
+		}
 	}
 }
 

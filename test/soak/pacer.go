@@ -26,8 +26,12 @@ var unthrottled = math.Inf(1)
 
 func (p *pacer) set(rate float64) { p.rate.Store(math.Float64bits(rate)) }
 
-// wait waits until n more things are due; false if ctx ends before. What was missed is
-// made up for no longer than a second.
+// grain is how early things may be: to wait for each of many thousand a second would keep
+// a CPU busy with timers.
+const grain = 2 * time.Millisecond
+
+// wait waits until n more things are due, or nearly so; false if ctx ends before. What was
+// missed is made up for no longer than a second.
 func (p *pacer) wait(ctx context.Context, n int) bool {
 	rate, now := math.Float64frombits(p.rate.Load()), time.Now()
 	if math.IsInf(rate, 1) {
@@ -38,7 +42,7 @@ func (p *pacer) wait(ctx context.Context, n int) bool {
 		p.next = earliest
 	}
 	p.next = p.next.Add(time.Duration(float64(n) / rate * float64(time.Second)))
-	if d := p.next.Sub(now); d > 0 {
+	if d := p.next.Sub(now); d > grain {
 		return pause(ctx, d)
 	}
 	return ctx.Err() == nil

@@ -25,13 +25,9 @@ type recorder struct {
 	began time.Time
 
 	node      [nodes][][]sample // by measure
-	p50, p99  []sample          // ms, of quiet windows
-	heap      []sample          // MiB, of this process
-	disk      []sample          // MiB
-	quiet     tally
-	disturbed tally // while a node was down or came back
-	robbed    tally // while the machine gave too much to others
-	robberies int   // windows of that kind
+	windows   windows
+	heap      []sample // MiB, of this process
+	disk      []sample // MiB
 	minute    tally
 	lastAcked uint64
 	sampled   machine // at the last sample
@@ -114,36 +110,11 @@ func (r *recorder) sampleClient(at time.Duration) {
 		r.s.bad.add("the data directories have %d MiB, more than %d", total>>20, r.s.opts.maxDisk)
 	}
 	now := machineNow()
-	r.window(at, r.s.events.latency.take(), r.s.killer.quiet(), now.stolenSince(r.sampled))
+	w := r.s.events.latency.take()
+	r.minute.merge(w)
+	r.windows.add(at, w, r.s.killer.quiet(), now.stolenSince(r.sampled))
 	r.sampled = now
 }
-
-// robbery is the share of the CPU's time, in percent, from which on a window says more of
-// the machine's other guests than of the broker: what waits for a tenth of a second on one
-// of two CPUs is half of a percent, and is the p99 of ten seconds.
-const robbery = 1.0
-
-// window takes the producers' times since the last one, in which the machine gave that
-// share of the CPU to others.
-func (r *recorder) window(at time.Duration, w *tally, quiet bool, stolen float64) {
-	r.minute.merge(w)
-	switch {
-	case !quiet:
-		r.disturbed.merge(w)
-		return
-	case stolen >= robbery:
-		r.robbed.merge(w)
-		r.robberies++
-		return
-	}
-	r.quiet.merge(w)
-	if w.count() > 0 {
-		r.p50 = append(r.p50, sample{at: at, age: at, value: ms(w.quantile(0.5))})
-		r.p99 = append(r.p99, sample{at: at, age: at, value: ms(w.quantile(0.99))})
-	}
-}
-
-func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // progress prints a line.
 func (r *recorder) progress(at time.Duration) {
@@ -180,6 +151,7 @@ func (r *recorder) verdicts(took time.Duration) (out []verdict) {
 			out = append(out, byLives(title, r.node[i][m], x.slack), byAge(title, r.node[i][m], took, x.slack))
 		}
 	}
-	return append(out, byWindows("produce p50 ms", r.p50, took, 2), byWindows("produce p99 ms", r.p99, took, 15),
+	limit := r.windows.limit(took)
+	return append(out, byWindows("produce p50 ms", below(r.windows.p50, limit), took, 2), byWindows("produce p99 ms", below(r.windows.p99, limit), took, 15),
 		byRun("disk MiB", r.disk, took, 256), byRun("soak's heap MiB", r.heap, took, 48))
 }
