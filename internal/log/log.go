@@ -166,9 +166,13 @@ func (l *Log) FirstUnstableOffset() (offset int64, ok bool) {
 }
 
 // LastStableOffset is the offset up to which a read-committed consumer may read:
-// the high watermark, or the first unstable offset if that is lower.
+// the high watermark, or the first unstable offset if that is lower. Of a log that
+// cannot be loaded now nothing is known to be stable: it is the log start.
 func (l *Log) LastStableOffset() int64 {
 	l.ensureLoaded()
+	if !l.loaded.Load() {
+		return l.LogStartOffset()
+	}
 	// The watermark is loaded first: an append makes a transaction unstable
 	// before the watermark can pass its first record.
 	hw := l.hw.Load()
@@ -318,8 +322,9 @@ func (l *Log) Load() error {
 
 func (l *Log) ensureLoaded() {
 	if !l.loaded.Load() {
-		// A failure took the directory offline or is returned by the next
-		// operation that can report it.
+		// A failure took the directory offline, or is returned by the next
+		// operation that can report it unless that one finds the cause gone: until
+		// then the caller sees nothing of what the load would have read.
 		_ = l.Load()
 	}
 }

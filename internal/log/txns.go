@@ -105,7 +105,9 @@ func (l *Log) flushTxns(s *segment) error {
 }
 
 // AbortedTxns lists the aborted transactions that overlap [from, upTo), ordered by
-// their last offset.
+// their last offset. Those of a segment that retention takes away meanwhile are not
+// listed: who has read its records looks afterwards whether the log start has passed
+// from, since the start moves first.
 func (l *Log) AbortedTxns(from, upTo int64) ([]AbortedTxn, error) {
 	if err := l.Load(); err != nil {
 		return nil, err
@@ -153,7 +155,8 @@ func (l *Log) txnsOf(s *segment) ([]AbortedTxn, error) {
 		return nil, nil
 	}
 	txns, err := l.readTxns(s)
-	if errors.Is(err, errIndexDamaged) {
+	missing := err == nil && len(txns) == 0 && l.holds(s)
+	if missing || errors.Is(err, errIndexDamaged) {
 		if err = l.repairTxns(s); err == nil {
 			txns, err = l.readTxns(s)
 		}

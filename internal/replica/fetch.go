@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -176,22 +177,18 @@ func (p *Partition) readPart(op *FetchOp, part *FetchPart, maxBytes int, minOne,
 		return
 	}
 	part.wait.quiet = false
-	part.unknown(nil)
-	v, err := p.check(part.CurrentLeaderEpoch, op.OnlyLeader)
-	if err == nil {
+	var err error
+	for again, tries := true, 0; again; tries++ {
+		part.unknown(nil)
+		var v *view
+		if v, err = p.check(part.CurrentLeaderEpoch, op.OnlyLeader); err != nil {
+			break
+		}
 		part.wait.view = v
 		err = p.readView(v, op, part, maxBytes, minOne, first)
-		if err != nil {
-			if p.settled(v) != nil {
-				// The log has moved to another directory under this read. The leader epoch may be
-				// another one too.
-				part.unknown(nil)
-				if v, err = p.check(part.CurrentLeaderEpoch, op.OnlyLeader); err == nil {
-					part.wait.view = v
-					err = p.readView(v, op, part, maxBytes, minOne, first)
-				}
-			}
-		}
+		// The log may have moved to another directory under this read. The leader epoch may be
+		// another one too.
+		again = err == errLogChanged || err != nil && tries == 0 && p.settled(v) != nil
 	}
 	if err == nil {
 		return
@@ -250,16 +247,8 @@ func (p *Partition) readView(v *view, op *FetchOp, part *FetchPart, maxBytes int
 	if op.throttled && p.m.throttles.leaderHolds(p, v) && !p.m.inSync(p, op.ReplicaID) {
 		readTo = part.FetchOffset
 	}
-	data, err := v.log.Read(part.FetchOffset, maxBytes, readTo, minOne)
-	if err != nil {
+	if err := part.readLog(v.log, op.Isolation, maxBytes, readTo, minOne); err != nil {
 		return err
-	}
-	part.Data = data
-	if op.Isolation == ToLastStable && data.Size > 0 {
-		if part.Aborted, err = v.log.AbortedTxns(part.FetchOffset, data.NextOffset); err != nil {
-			part.Data.Release()
-			return err
-		}
 	}
 	if op.FromFollower() && first {
 		if err := p.followerFetched(v, op, part, end); err != nil {
@@ -269,7 +258,38 @@ func (p *Partition) readView(v *view, op *FetchOp, part *FetchPart, maxBytes int
 		hw = v.log.HighWatermark()
 	}
 	part.HighWatermark, part.LastStableOffset, part.LogStartOffset = hw, lso, start
-	part.wait.end, part.wait.quiet = end, data.Size == 0
+	part.wait.end, part.wait.quiet = end, part.Data.Size == 0
+	return nil
+}
+
+// errLogChanged says that the log was cut or compacted during a read, which has to begin anew.
+var errLogChanged = errors.New("the log changed during a read")
+
+// readLog reads the records, and for ToLastStable which of them were aborted. The index of
+// what was read may be gone by then: retention takes a segment with its index away, but moves
+// the log start first; a follower may begin anew, which is another generation.
+func (part *FetchPart) readLog(l *log.Log, isolation Isolation, maxBytes int, upTo int64, minOne bool) error {
+	gen := l.Generation()
+	data, err := l.Read(part.FetchOffset, maxBytes, upTo, minOne)
+	if err != nil {
+		return err
+	}
+	if isolation == ToLastStable && data.Size > 0 {
+		part.Aborted, err = l.AbortedTxns(part.FetchOffset, data.NextOffset)
+		switch start := l.LogStartOffset(); {
+		case err != nil:
+		case start > part.FetchOffset:
+			err = kafka.OffsetOutOfRange.Errorf("offset %d is below the log start offset %d, which moved meanwhile", part.FetchOffset, start)
+		case l.Generation() != gen:
+			err = errLogChanged
+		}
+		if err != nil {
+			part.Aborted = nil
+			data.Release()
+			return err
+		}
+	}
+	part.Data = data
 	return nil
 }
 
