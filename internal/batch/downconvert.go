@@ -10,12 +10,12 @@ import (
 // becomes plain data. Uncompressed records below startOffset are left out, since
 // old consumers do not expect them. zstd, which has no meaning in old formats,
 // is UNSUPPORTED_COMPRESSION_TYPE. A batch that the end of in cuts off is left
-// out.
+// out. The result is not nil, also when nothing is left.
 func DownConvert(in []byte, magic int8, startOffset int64, maxDecompressed int) ([]byte, error) {
 	if magic != MagicV0 && magic != MagicV1 {
 		return nil, kafka.UnsupportedForMessageFormat.Errorf("there is no conversion down to message format %d", magic)
 	}
-	var out []byte
+	out := []byte{}
 	var it Iter
 	defer it.Close()
 	for pos := 0; pos < len(in); {
@@ -52,6 +52,30 @@ func DownConvert(in []byte, magic int8, startOffset int64, maxDecompressed int) 
 		}
 	}
 	return out, nil
+}
+
+// Unconvertible returns how many bytes at the start of in are whole batches of which
+// DownConvert leaves nothing, because they are control batches or have lost their records to
+// compaction, and the offset behind them.
+func Unconvertible(in []byte) (n int, next int64, err error) {
+	for n < len(in) {
+		size, ok, err := NextSize(in[n:])
+		if err != nil {
+			return n, next, kafka.CorruptMessage.Errorf("looking for a batch to convert down at byte %d: %w", n, err)
+		}
+		if !ok || size > len(in)-n {
+			break
+		}
+		info, err := Peek(in[n : n+size])
+		if err != nil {
+			return n, next, err
+		}
+		if info.Magic < MagicV2 || !info.IsControl && info.NumRecords > 0 {
+			break
+		}
+		n, next = n+size, info.LastOffset+1
+	}
+	return n, next, nil
 }
 
 // downPlain appends one message for each record.

@@ -314,6 +314,31 @@ func TestDownConvertRules(t *testing.T) {
 	if !bytes.HasSuffix(got, g["data.gzip.1.create"]) {
 		t.Error("a message that was old already was changed")
 	}
+	// Of the end of a transaction nothing is left, which is not the same as no conversion.
+	if got, err := DownConvert(g["marker.commit"], MagicV1, 0, 0); err != nil || got == nil || len(got) != 0 {
+		t.Errorf("%v of a control batch, %v", got, err)
+	}
+	marker := g["marker.commit"]
+	info, err := Peek(marker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		in   []byte
+		n    int
+		next int64
+	}{
+		{log, len(marker), info.LastOffset + 1},
+		{marker, len(marker), info.LastOffset + 1},
+		{append(bytes.Clone(marker), marker[:70]...), len(marker), info.LastOffset + 1},
+		{log[len(marker):], 0, 0},
+		{g["data.gzip.1.create"], 0, 0},
+		{nil, 0, 0},
+	} {
+		if n, next, err := Unconvertible(tt.in); n != tt.n || next != tt.next || err != nil {
+			t.Errorf("%d bytes up to offset %d are unconvertible, %v; want %d up to %d", n, next, err, tt.n, tt.next)
+		}
+	}
 }
 
 // TestPooledBuffersKeepTheirSize: a bound below the size of a pooled buffer must

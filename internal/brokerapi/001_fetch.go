@@ -101,6 +101,7 @@ func (a *API) fetch(r *server.Request) {
 	// Every negative id is a consumer's: who is no replica sees nothing that may go again.
 	follower := q.replicaID >= 0
 	f.OnlyLeader = follower || op.version < fetchRack
+	f.OldFormat = !follower && op.version < fetchIsolation
 	switch {
 	case follower:
 		f.Isolation = replica.ToLogEnd
@@ -325,7 +326,7 @@ func (op *fetchOp) downConvert() {
 		if part.Data.Size == 0 {
 			continue
 		}
-		raw, err := readSpans(part.Data)
+		raw, err := part.Data.Bytes()
 		if err == nil {
 			limit := part.P.Config().MaxDecompressedBatchBytes()
 			op.items[i].converted, err = batch.DownConvert(raw, magic, part.FetchOffset, limit)
@@ -338,23 +339,6 @@ func (op *fetchOp) downConvert() {
 			part.HighWatermark, part.LastStableOffset, part.LogStartOffset = -1, -1, -1
 		}
 	}
-}
-
-// readSpans copies the data together.
-func readSpans(d log.Data) ([]byte, error) {
-	out := make([]byte, 0, d.Size)
-	for _, s := range d.Spans {
-		if s.B != nil {
-			out = append(out, s.B...)
-			continue
-		}
-		n := len(out)
-		out = out[:n+s.Len]
-		if _, err := s.File.ReadAt(out[n:], s.Off); err != nil {
-			return nil, kafka.KafkaStorageError.Errorf("reading records to convert: %w", err)
-		}
-	}
-	return out, nil
 }
 
 // written gives everything back once the answer is written, or will never be.

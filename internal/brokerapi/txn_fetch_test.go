@@ -1,6 +1,7 @@
 package brokerapi
 
 import (
+	"encoding/binary"
 	"strings"
 	"testing"
 
@@ -87,5 +88,38 @@ func TestReadCommitted(t *testing.T) {
 	resp := c.do(noWait(req)).(*kmsg.FetchResponse)
 	if p := fetched(t, resp); p.AbortedTransactions == nil || len(p.AbortedTransactions) != 0 || len(values(t, p.RecordBatches, 4)) != 2 {
 		t.Fatalf("%+v", p)
+	}
+}
+
+// TestOldConsumersPassTheEndsOfTransactions: a message format without control batches gets
+// none of their bytes. A consumer whose next record is behind one is given that, even if
+// both do not fit; when there is none it waits.
+func TestOldConsumersPassTheEndsOfTransactions(t *testing.T) {
+	k := newKit(t, nil)
+	k.topic1("t")
+	c, producer := k.client(), k.client()
+	k.coordinator("t", rec{pid: 5, ts: testEpochMs, txn: true}.encode("first"))
+	k.coordinator("t", marker(5, true))
+	old := func(offset int64, maxBytes int32) *kmsg.FetchRequest {
+		req := fetchReq("t", offset, 0)
+		req.SetVersion(2)
+		req.Topics[0].Partitions[0].PartitionMaxBytes = maxBytes
+		return req
+	}
+	req := old(1, 1<<20)
+	req.MinBytes, req.MaxWaitMillis = 1, 60_000
+	c.send(req)
+	k.parked(1)
+	producer.mustProduce("t", 0, "second")
+	for name, p := range map[string]kmsg.FetchResponseTopicPartition{
+		"a waiting one": fetched(t, c.receive(req)), "one with little room": fetched(t, c.do(old(1, 1))),
+	} {
+		if b := p.RecordBatches; len(b) < 17 || b[16] != 1 || p.ErrorCode != 0 || binary.BigEndian.Uint64(b) != 2 {
+			t.Errorf("%s is answered with %x, code %d", name, b, p.ErrorCode)
+		}
+	}
+	k.coordinator("t", marker(5, true))
+	if p := fetched(t, c.do(noWait(old(3, 1<<20)))); len(p.RecordBatches) != 0 || p.ErrorCode != 0 || p.HighWatermark != 4 {
+		t.Errorf("the end of a transaction is answered with %x, code %d", p.RecordBatches, p.ErrorCode)
 	}
 }

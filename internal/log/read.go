@@ -59,6 +59,23 @@ func (d *Data) Release() {
 	d.Spans = nil
 }
 
+// Bytes returns a copy of what was read.
+func (d *Data) Bytes() ([]byte, error) {
+	out := make([]byte, 0, d.Size)
+	for _, s := range d.Spans {
+		if s.B != nil {
+			out = append(out, s.B...)
+			continue
+		}
+		n := len(out)
+		out = out[:n+s.Len]
+		if _, err := s.File.ReadAt(out[n:], s.Off); err != nil {
+			return nil, kafka.KafkaStorageError.Errorf("reading the records from offset %d on: %w", d.FirstOffset, err)
+		}
+	}
+	return out, nil
+}
+
 // readTries bounds how often a read begins again because the log changed under it.
 const readTries = 8
 

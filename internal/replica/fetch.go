@@ -1,7 +1,6 @@
 package replica
 
 import (
-	"errors"
 	"sync/atomic"
 	"time"
 
@@ -76,6 +75,9 @@ type FetchOp struct {
 	Isolation   Isolation
 	// OnlyLeader refuses to read from a follower.
 	OnlyLeader bool
+	// OldFormat says that the fetcher knows only message formats without control batches:
+	// batches of which it can be shown nothing are passed over.
+	OldFormat bool
 	// Rack and Listener are the consumer's: with a replica selector the leader may send
 	// it to a replica nearby.
 	Rack, Listener string
@@ -247,7 +249,7 @@ func (p *Partition) readView(v *view, op *FetchOp, part *FetchPart, maxBytes int
 	if op.throttled && p.m.throttles.leaderHolds(p, v) && !p.m.inSync(p, op.ReplicaID) {
 		readTo = part.FetchOffset
 	}
-	if err := part.readLog(v.log, op.Isolation, maxBytes, readTo, minOne); err != nil {
+	if err := part.readLog(v.log, op, maxBytes, readTo, minOne); err != nil {
 		return err
 	}
 	if op.FromFollower() && first {
@@ -260,53 +262,6 @@ func (p *Partition) readView(v *view, op *FetchOp, part *FetchPart, maxBytes int
 	part.HighWatermark, part.LastStableOffset, part.LogStartOffset = hw, lso, start
 	part.wait.end, part.wait.quiet = end, part.Data.Size == 0
 	return nil
-}
-
-// errLogChanged says that the log was cut or compacted during a read, which has to begin anew.
-var errLogChanged = errors.New("the log changed during a read")
-
-// readLog reads the records, and for ToLastStable which of them were aborted. The index of
-// what was read may be gone by then: retention takes a segment with its index away, but moves
-// the log start first; a follower may begin anew, which is another generation.
-func (part *FetchPart) readLog(l *log.Log, isolation Isolation, maxBytes int, upTo int64, minOne bool) error {
-	gen := l.Generation()
-	data, err := l.Read(part.FetchOffset, maxBytes, upTo, minOne)
-	if err != nil {
-		return err
-	}
-	if isolation == ToLastStable && data.Size > 0 {
-		part.Aborted, err = l.AbortedTxns(part.FetchOffset, data.NextOffset)
-		switch start := l.LogStartOffset(); {
-		case err != nil:
-		case start > part.FetchOffset:
-			err = kafka.OffsetOutOfRange.Errorf("offset %d is below the log start offset %d, which moved meanwhile", part.FetchOffset, start)
-		case l.Generation() != gen:
-			err = errLogChanged
-		}
-		if err != nil {
-			part.Aborted = nil
-			data.Release()
-			return err
-		}
-	}
-	part.Data = data
-	return nil
-}
-
-// divergence compares the fetcher's last epoch with this log (KIP-595).
-func (part *FetchPart) divergence(l *log.Log, start int64) (bool, error) {
-	epoch, end := l.EndOffsetForEpoch(part.LastFetchedEpoch)
-	if epoch == kafka.NoEpoch || end == log.NoOffset {
-		return false, kafka.OffsetOutOfRange.Errorf("could not determine the end offset of the last fetched epoch %d", part.LastFetchedEpoch)
-	}
-	if part.FetchOffset < start {
-		return false, kafka.OffsetOutOfRange.Errorf("fetch offset %d is below the log start offset %d", part.FetchOffset, start)
-	}
-	if !isr.Diverges(part.LastFetchedEpoch, part.FetchOffset, epoch, end) {
-		return false, nil
-	}
-	part.DivergingEpoch, part.DivergingEnd = epoch, end
-	return true, nil
 }
 
 // quiet says whether the outcome of the first read stands: there was nothing to tell,
