@@ -30,9 +30,9 @@
 // Every ten seconds each node tells its heap, goroutines, descriptors and resident memory,
 // and the producers their p50 and p99. flat.go says what flat is. Windows from a kill until
 // every replica is in sync and the preferred replicas lead again are kept apart for the
-// producers, and so are windows in which a hypervisor gave much of the CPU to others: one
-// percent, or up to eight when a quarter of the run would have too few windows otherwise.
-// When it has too few even so, the run has failed. A run of less than ten minutes prints these series and does not judge them.
+// producers, and windows of the last quarter are compared with those of the second in which
+// a hypervisor gave as much of the CPU to others; when too few have such counterparts, the
+// run has failed. A run of less than ten minutes prints these series and does not judge them.
 //
 // SIGINT and SIGTERM end the load early; what there is is judged. Whoever is started ends
 // with the command, even if that is killed.

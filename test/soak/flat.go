@@ -22,6 +22,9 @@ import (
 //   - by the run: the last quarter of the run against the second, only samples of the same
 //     ages, those that both quarters have. Without kills there are none, and lives tell all.
 //
+// The producers' times are judged by the run too, each window of the last quarter against
+// those of the second with like theft (windows.go).
+//
 // The first finds what leaks in a process, the second what grows with what was written.
 const (
 	growth     = 0.20
@@ -75,14 +78,6 @@ func quarters(s []sample, from, to time.Duration, when func(sample) time.Duratio
 func byRun(series string, s []sample, took time.Duration, slack float64) verdict {
 	second, last := quarters(s, 0, took, func(x sample) time.Duration { return x.at })
 	return judge(series, "run", values(second), values(last), slack)
-}
-
-// byWindows judges a series of which some windows are kept apart. A quarter that has less
-// than a quarter of its windows proves nothing, and a run that proves nothing has failed.
-func byWindows(series string, s []sample, took time.Duration, slack float64) verdict {
-	v := byRun(series, s, took, slack)
-	v.enough, v.needed = v.samples >= enoughWindows(took), true
-	return v
 }
 
 // byAge judges the run with samples of ages that both quarters have.

@@ -181,55 +181,52 @@ func TestWindowsOfKillsAndOfOthersAreKeptApart(t *testing.T) {
 		}
 		return h.take()
 	}
-	w.add(10*time.Second, tally(time.Millisecond), true, robberies[0]/2)
+	w.add(10*time.Second, tally(time.Millisecond), true, robbery/2)
 	w.add(20*time.Second, tally(time.Second), false, 0)
-	w.add(30*time.Second, tally(100*time.Millisecond), true, robberies[0])
-	w.add(40*time.Second, tally(100*time.Millisecond), true, 100)
-	for limit, want := range [][]time.Duration{{10 * time.Second}, {10 * time.Second, 30 * time.Second}} {
-		p50, p99 := below(w.p50, limit), below(w.p99, limit)
-		times, robbed, n := w.split(limit)
-		if len(p50) != len(want) || len(p99) != len(want) || times.count() != uint64(100*len(want)) || n != 3-len(want) || robbed.count() != uint64(300-100*len(want)) {
-			t.Fatalf("limit %d: judged are %v and %v, %d records, and %d in %d windows are not", limit, p50, p99, times.count(), robbed.count(), n)
-		}
-		for i := range want {
-			if p50[i].at != want[i] {
-				t.Errorf("limit %d: window %d is that of %v", limit, i, p50[i].at)
-			}
-		}
+	w.add(30*time.Second, tally(100*time.Millisecond), true, robbery)
+	if len(w.all) != 2 || w.all[0].at != 10*time.Second || w.all[0].p99 > 1.2 || w.all[1].stolen != robbery || w.all[1].p50 < 90 {
+		t.Fatalf("the windows without kills are %v", w.all)
 	}
-	if w.disturbed.count() != 100 {
-		t.Errorf("%d records while a node was killed", w.disturbed.count())
+	if w.robberies != 1 || w.times.count() != 100 || w.disturbed.count() != 100 || w.robbed.count() != 100 {
+		t.Fatalf("%d robberies; times %d, disturbed %d, robbed %d", w.robberies, w.times.count(), w.disturbed.count(), w.robbed.count())
 	}
 }
 
-// TestLimitOfStolenTime is the lowest that leaves both quarters enough windows.
-func TestLimitOfStolenTime(t *testing.T) {
+// TestWindowsOfLikeTheftAreCompared: what others take is not what the broker has become.
+func TestWindowsOfLikeTheftAreCompared(t *testing.T) {
 	const took = 2 * time.Hour
+	value := func(w window) float64 { return w.p50 }
+	flat := func(float64, int) float64 { return 1 }
+	worse := func(_ float64, quarter int) float64 { return 1 + 0.5*float64(quarter/3) }
 	for name, tt := range map[string]struct {
-		stolen func(i int) float64 // of window i of 720
-		want   int
+		stolen       func(quarter, i int) float64
+		grown        func(stolen float64, quarter int) float64
+		enough, flat bool
 	}{
-		"never":                        {func(int) float64 { return 0 }, 0},
-		"in three windows of four":     {func(i int) float64 { return 1.5 * float64(min(i%4, 1)) }, 0},
-		"in four of five":              {func(i int) float64 { return 1.5 * float64(min(i%5, 1)) }, 1},
-		"in the last quarter":          {func(i int) float64 { return 3 * float64(i/540) }, 2},
-		"more than is judged anywhere": {func(int) float64 { return 50 }, len(robberies) - 1},
+		"nothing is stolen":           {func(int, int) float64 { return 0 }, flat, true, true},
+		"more is stolen in the end":   {func(q, i int) float64 { return float64(i%10) * float64(1+q) }, flat, true, true},
+		"all is stolen in the end":    {func(q, i int) float64 { return 20 * float64(q/3) }, flat, false, true},
+		"it is worse":                 {func(int, int) float64 { return 0 }, worse, true, false},
+		"it is worse beside theft":    {func(q, i int) float64 { return float64(i % 20) }, worse, true, false},
+		"it is worse and less stolen": {func(q, i int) float64 { return float64(i%20) / float64(1+q/3) }, worse, true, false},
 	} {
-		var w windows
+		var all []window
 		for i := range int(took / sampleEvery) {
-			w.add(time.Duration(i)*sampleEvery, &tally{1}, true, tt.stolen(i))
+			q := 4 * i / int(took/sampleEvery)
+			s := tt.stolen(q, i)
+			all = append(all, window{time.Duration(i) * sampleEvery, s, (20 + 10*s) * tt.grown(s, q), 0})
 		}
-		if got := w.limit(took); got != tt.want {
-			t.Errorf("stolen %s: the limit is %v %%, not %v", name, robberies[got], robberies[tt.want])
+		if v := byTheft("p50", all, value, took, 2); v.enough != tt.enough || v.flat() != tt.flat {
+			t.Errorf("%s: %+v, flat %v", name, v, v.flat())
 		}
 	}
 }
 
 func TestTooFewWindowsAreAFailure(t *testing.T) {
-	every := func(n int) (out []sample) {
-		for i, x := range series(0, func(_, _ time.Duration) float64 { return 10 }) {
-			if i%n == 0 {
-				out = append(out, x)
+	every := func(n int) (out []window) {
+		for i := range int(2 * time.Hour / sampleEvery) {
+			if at := time.Duration(i) * sampleEvery; at < time.Hour || i%n == 0 {
+				out = append(out, window{at: at, p50: 10})
 			}
 		}
 		return out
@@ -248,7 +245,7 @@ func TestTooFewWindowsAreAFailure(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			bad := &findings{quiet: true}
-			printVerdicts(io.Discard, []verdict{byWindows("p50", every(tt.every), tt.took, 2)}, tt.took, bad)
+			printVerdicts(io.Discard, []verdict{byTheft("p50", every(tt.every), func(w window) float64 { return w.p50 }, tt.took, 2)}, tt.took, bad)
 			if bad.count() != tt.failures {
 				t.Fatalf("%d failures, not %d", bad.count(), tt.failures)
 			}

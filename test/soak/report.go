@@ -18,7 +18,7 @@ func printVerdicts(out io.Writer, all []verdict, took time.Duration, bad *findin
 		case !v.enough:
 			word = "too few"
 			if v.needed && took >= judged {
-				bad.add("%s (%s) has only %d windows in a quarter without a kill and with less than %.0f %% of the CPU stolen: run it again on a machine with fewer guests", v.series, v.rule, v.samples, robberies[len(robberies)-1])
+				bad.add("%s (%s) has only %d windows in the last quarter that have counterparts in the second: run it again on a machine with fewer guests", v.series, v.rule, v.samples)
 			}
 		case took < judged:
 			word = "not judged"
@@ -52,15 +52,14 @@ func (s *soak) summary(took time.Duration, rows, notFlat int) string {
 		flat = "too short to judge what is flat"
 	}
 	r := s.recorder
-	limit := r.windows.limit(took)
-	times, robbed, apart := r.windows.split(limit)
+	w := &r.windows
 	return fmt.Sprintf("soak: %d failures in %v at %.0f events/s of %.0f (maximum %s): %d events acknowledged (%.1f GiB), %d read (%d by the member that moves) and %d again over %d moves; "+
 		"%d versions of %d keys; %d transactions committed, %d aborted, %d of unknown outcome; %d copies; %d kills, in sync at most %.1f s after the restart, preferred leaders %.1f s later; "+
 		"p50 %.1f ms, p99 %.1f ms, with kills p99 %.0f ms, in %d windows with %.0f %% of the CPU stolen or more p50 %.1f ms and p99 %.0f ms, no acknowledgement for at most %.1f s; disk at most %.0f MiB; %d samples of nodes missing; %s",
 		s.bad.count(), took.Round(time.Second), float64(r.steadyEnd-r.steady)/took.Seconds(), s.rate, s.maximumText(), acked, float64(s.events.bytes.Load())/(1<<30), read, s.events.moved.Load(), repeated, s.moves.Load(),
 		s.table.check.written, tableKeys, yes, no, unsure, copied, kills, sync.Seconds(), led.Seconds(),
-		ms(times.quantile(0.5)), ms(times.quantile(0.99)), ms(r.windows.disturbed.quantile(0.99)),
-		apart, robberies[limit], ms(robbed.quantile(0.5)), ms(robbed.quantile(0.99)), time.Duration(s.events.longest.Load()).Seconds(), highest(r.disk), r.silent, flat)
+		ms(w.times.quantile(0.5)), ms(w.times.quantile(0.99)), ms(w.disturbed.quantile(0.99)),
+		w.robberies, robbery, ms(w.robbed.quantile(0.5)), ms(w.robbed.quantile(0.99)), time.Duration(s.events.longest.Load()).Seconds(), highest(r.disk), r.silent, flat)
 }
 
 func (s *soak) maximumText() string {

@@ -4,72 +4,77 @@ package main
 
 import "time"
 
-// robberies are shares of the CPU's time, in percent. A window in which a hypervisor gave
-// as much to others says more of them than of the broker: what waits for a tenth of a
-// second on one of two CPUs is half of a percent, and is the p99 of ten seconds. The lowest
-// share is the limit that leaves both quarters enough windows to be judged by. All four
-// series of two quarters have the same limit, and one that is higher makes them noisier,
-// not flatter.
-var robberies = [...]float64{1, 2, 4, 8}
-
-// windows are the producers' times, ten seconds each.
-type windows struct {
-	p50, p99  [len(robberies) + 1][]sample // ms, without kills, by how many of robberies were reached
-	tallies   [len(robberies) + 1]tally    // the same
-	disturbed tally                        // while a node was down or came back
+// window is what the producers saw in ten seconds.
+type window struct {
+	at       time.Duration
+	stolen   float64 // percent of the CPUs' time that a hypervisor gave to others
+	p50, p99 float64 // ms
 }
 
-// add takes the times since the last window, in which the machine gave that share of the
-// CPU, in percent, to others.
+// robbery is the theft from which on the last line tells the times of windows apart: what
+// waits for a tenth of a second on one of two CPUs is half of a percent, and is the p99 of
+// ten seconds.
+const robbery = 1.0
+
+// windows are the producers' times.
+type windows struct {
+	all       []window // without kills
+	times     tally    // of these with less than robbery stolen
+	robbed    tally    // of the others, which are so many:
+	robberies int
+	disturbed tally // while a node was down or came back
+}
+
+// add takes the times since the last window.
 func (w *windows) add(at time.Duration, t *tally, quiet bool, stolen float64) {
 	if !quiet {
 		w.disturbed.merge(t)
 		return
 	}
-	level := 0
-	for level < len(robberies) && stolen >= robberies[level] {
-		level++
+	if stolen >= robbery {
+		w.robbed.merge(t)
+		w.robberies++
+	} else {
+		w.times.merge(t)
 	}
-	w.tallies[level].merge(t)
 	if t.count() > 0 {
-		w.p50[level] = append(w.p50[level], sample{at: at, age: at, value: ms(t.quantile(0.5))})
-		w.p99[level] = append(w.p99[level], sample{at: at, age: at, value: ms(t.quantile(0.99))})
+		w.all = append(w.all, window{at, stolen, ms(t.quantile(0.5)), ms(t.quantile(0.99))})
 	}
 }
 
-// enoughWindows is a quarter of those that a quarter of a run has.
-func enoughWindows(took time.Duration) int { return max(fewSamples, int(took/(16*sampleEvery))) }
+// Times rise and fall with what the machine gives to others, tenfold on some days, so that
+// only windows of like theft are compared: within half a percent or a tenth of it. A window
+// of the last quarter counts when the second quarter has fewLike like it, whose median is
+// its counterpart.
+const (
+	likeTheft = 0.5
+	likeShare = 0.1
+	fewLike   = 3
+)
 
-// limit is the index of the limit for a run that took so long. The highest one may leave too few.
-func (w *windows) limit(took time.Duration) int {
-	for i := range robberies {
-		if second, last := quarters(below(w.p50, i), 0, took, func(x sample) time.Duration { return x.at }); min(len(second), len(last)) >= enoughWindows(took) {
-			return i
-		}
-	}
-	return len(robberies) - 1
-}
-
-// below are the samples of the windows that are judged with limit i.
-func below(s [len(robberies) + 1][]sample, i int) (out []sample) {
-	for level := range i + 1 {
-		out = append(out, s[level]...)
-	}
-	return out
-}
-
-// split adds up the times of the windows that are judged with limit i, and of the others
-// without a kill, which are so many.
-func (w *windows) split(i int) (judged, robbed tally, robberies int) {
-	for level := range w.tallies {
-		if level <= i {
-			judged.merge(&w.tallies[level])
+// byTheft judges a series of the windows. A last quarter of which less than a quarter has
+// counterparts proves nothing, and a run that proves nothing has failed.
+func byTheft(series string, all []window, value func(window) float64, took time.Duration, slack float64) verdict {
+	var before, after []float64
+	for _, w := range all {
+		if w.at < took*3/4 || w.at > took {
 			continue
 		}
-		robbed.merge(&w.tallies[level])
-		robberies += len(w.p50[level])
+		var like []float64
+		for _, x := range all {
+			if x.at >= took/4 && x.at < took/2 && abs(x.stolen-w.stolen) <= max(likeTheft, likeShare*w.stolen) {
+				like = append(like, value(x))
+			}
+		}
+		if len(like) >= fewLike {
+			before, after = append(before, median(like)), append(after, value(w))
+		}
 	}
-	return judged, robbed, robberies
+	v := judge(series, "run, like theft", before, after, slack)
+	v.enough, v.needed = v.samples >= max(fewSamples, int(took/(16*sampleEvery))), true
+	return v
 }
+
+func abs(x float64) float64 { return max(x, -x) }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
