@@ -4,6 +4,8 @@
 //
 //	codes -client java -listen localhost:9192 -broker localhost:9092 COMMAND...
 //
+// With -part 2/3 it tries every third row, from the second one on.
+//
 // The command is the client's program. It reads a line a row, "SCENARIO NAME WHEN", says
 // "arm" when the code may come and waits for "go", is told "injected" when the code was
 // put in, and says "outcome WORD TEXT" in the end. WHEN is "first", before the client is
@@ -47,6 +49,7 @@ type run struct {
 	program        *exec.Cmd
 	stdin          io.WriteCloser
 	lines          chan string
+	part, parts    int
 	passed, failed int
 	tried          []codes.Row
 }
@@ -56,8 +59,15 @@ func main() {
 	listen := flag.String("listen", "localhost:9192", "the address that clients are told")
 	broker := flag.String("broker", "localhost:9092", "the broker")
 	only := flag.String("only", "", "rows whose name holds this")
+	r := &run{part: 1, parts: 1}
+	flag.Func("part", "which rows of how many parts, 2/3", func(s string) error {
+		if _, err := fmt.Sscanf(s, "%d/%d", &r.part, &r.parts); err != nil || r.part < 1 || r.part > r.parts {
+			return fmt.Errorf("%q is no part such as 2/3", s)
+		}
+		return nil
+	})
 	flag.Parse()
-	r := &run{client: *client, broker: *broker}
+	r.client, r.broker = *client, *broker
 	if err := r.all(*listen, *only, flag.Args()); err != nil {
 		fmt.Println("FAIL ", err)
 		os.Exit(1)
@@ -101,8 +111,8 @@ func (r *run) all(listen, only string, command []string) error {
 		if err := transactionVersion(cl, version); err != nil {
 			return err
 		}
-		for _, row := range rows {
-			if row.Scenario.OldTxns != old || row.Want[r.client] == codes.Untried || !strings.Contains(row.Name(), only) {
+		for i, row := range rows {
+			if i%r.parts != r.part-1 || row.Scenario.OldTxns != old || row.Want[r.client] == codes.Untried || !strings.Contains(row.Name(), only) {
 				continue
 			}
 			if err := r.try(row); err != nil {

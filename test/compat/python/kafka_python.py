@@ -1,6 +1,7 @@
 """kafka-python: topics, every codec, groups, transactions, administration.
 Usage: kafka_python.py ADDR NAME REPLICAS."""
 
+import logging
 import sys
 import threading
 import time
@@ -13,6 +14,9 @@ from exercise import CODECS, COUNT, PARTITIONS, START, Tests, equal, eventually,
 
 addr, name, replicas = sys.argv[1], sys.argv[2], int(sys.argv[3])
 servers = addr.split(",")
+# Kept when a test fails: what a member of a group did.
+logging.basicConfig(level=logging.INFO, format="%(asctime)s %(threadName)s %(name)s %(levelname)s %(message)s")
+logging.getLogger("kafka.coordinator").setLevel(logging.DEBUG)
 admin = KafkaAdminClient(bootstrap_servers=servers)
 
 
