@@ -111,6 +111,9 @@ func (m *Machine) consumerTimer(out *coord.Outcome, g *consumerGroup, kind, memb
 	if c == nil {
 		return
 	}
+	if c.classic == nil && (kind == keyConsumerJoin || kind == keyConsumerSync) {
+		return // of a classic member that had the id before
+	}
 	if kind == keyRebalance && (c.epoch != g.rebalanceEpoch[memberID] || c.state != memberUnrevoked) {
 		return
 	}
@@ -141,6 +144,8 @@ func (m *Machine) consumerLoaded(out *coord.Outcome, g *consumerGroup, nowMs int
 	m.consumerSessions(out, g, all, nowMs)
 }
 
+// consumerSessions starts the timers of members anew. A classic member that has to join
+// again gets its time for that when it is told.
 func (m *Machine) consumerSessions(out *coord.Outcome, g *consumerGroup, members []*consumerMember, nowMs int64) {
 	for _, c := range members {
 		timeout := m.sessionTimeoutMs(g.id)
@@ -148,6 +153,7 @@ func (m *Machine) consumerSessions(out *coord.Outcome, g *consumerGroup, members
 			timeout = int64(c.classic.SessionTimeoutMs)
 		}
 		set(out, timerKey(keySession, g.id, c.id), nowMs+timeout)
+		delete(g.joinTimers, c.id)
 		if c.state == memberUnrevoked {
 			g.rebalanceEpoch[c.id] = c.epoch
 			set(out, timerKey(keyRebalance, g.id, c.id), nowMs+int64(c.rebalanceTimeoutMs))

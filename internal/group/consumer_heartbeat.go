@@ -69,12 +69,15 @@ func (b *beat) accept() {
 	if b.out.Op != nil || len(b.out.Records) == 0 {
 		return
 	}
-	g, failed := b.g, b.failed
+	m, g, updated, failed := b.m, b.g, b.updated, b.failed
 	b.out.Op = &op{failed: func(_ *kafka.Code, nowMs int64) coord.Outcome {
 		var out coord.Outcome
 		g.refreshMs, g.seen, g.regexSeen = 0, noImage, noImage
 		if failed != nil {
 			failed(&out, nowMs)
+		} else if updated != nil && g.members[updated.id] != nil {
+			// The member stands where it stood, and has the time for what is left to do.
+			m.consumerSessions(&out, g, []*consumerMember{g.members[updated.id]}, nowMs)
 		}
 		return out
 	}}
@@ -238,13 +241,14 @@ func (b *beat) findMember(id string, instanceID *string, epoch int32, create, cl
 	return nil
 }
 
-// replace lets a new member take over all that a static member has.
+// replace lets a new member take over all that a static member has. The timers of the old
+// one stay: they find nobody when it is gone, and have somebody to remove when the records
+// are lost and nobody comes in its place.
 func (b *beat) replace(old *consumerMember, id string) {
 	c := *old
 	c.id, c.epoch, c.previousEpoch = id, 0, 0
 	b.out.Records = append(b.out.Records, removalRecords(b.g.id, old.id)...)
 	b.out.Records = append(b.out.Records, c.metadataRecord(b.g.id), targetRecord(b.g.id, id, b.g.target[old.id]), c.currentRecord(b.g.id))
-	cancel(&b.out, memberTimerKeys(b.g.id, old.id)...)
 	b.member = &c
 }
 
