@@ -121,6 +121,14 @@ func (m *Machine) topicName(id kafka.TopicID) string {
 	return ""
 }
 
+// topicID is the id of the topic that has the name, zero when there is none.
+func (m *Machine) topicID(name string) kafka.TopicID {
+	if t := m.image().Topic(name); t != nil {
+		return t.ID
+	}
+	return kafka.TopicID{}
+}
+
 // randomID returns a random id in the form of a version 4 UUID, lower-case hex.
 func (m *Machine) randomID() string {
 	b := m.cfg.Random()

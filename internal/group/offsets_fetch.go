@@ -18,6 +18,7 @@ type fetchGroup struct {
 	topics   []fetchTopic
 }
 
+// fetchTopic is one topic that is asked for. id is zero while no topic has the name.
 type fetchTopic struct {
 	name       string
 	id         kafka.TopicID
@@ -35,7 +36,7 @@ func (m *Machine) OffsetFetch(_ int64, to coord.Token, _ coord.Client, req *kmsg
 	if req.Version < 8 {
 		f := fetchGroup{group: req.Group, epoch: -1, all: req.Topics == nil && req.Version >= 2}
 		for _, t := range req.Topics {
-			f.topics = append(f.topics, fetchTopic{name: t.Topic, partitions: t.Partitions})
+			f.topics = append(f.topics, fetchTopic{name: t.Topic, id: m.topicID(t.Topic), partitions: t.Partitions})
 		}
 		flattenFetch(resp, m.fetch(f, stableOnly))
 	}
@@ -49,6 +50,8 @@ func (m *Machine) OffsetFetch(_ int64, to coord.Token, _ coord.Client, req *kmsg
 			if req.Version >= 10 {
 				ft.id, ft.name = t.TopicID, m.topicName(t.TopicID)
 				ft.unknown = ft.name == ""
+			} else {
+				ft.id = m.topicID(t.Topic)
 			}
 			f.topics = append(f.topics, ft)
 		}
@@ -67,12 +70,9 @@ func (m *Machine) fetchIDs(f fetchGroup, stableOnly bool, version int16) kmsg.Of
 	}
 	known := g.Topics[:0]
 	for _, t := range g.Topics {
-		topic := m.image().Topic(t.Topic)
-		if topic == nil {
-			continue // it cannot be named
+		if t.TopicID != (kafka.TopicID{}) { // else it cannot be named
+			known = append(known, t)
 		}
-		t.TopicID = topic.ID
-		known = append(known, t)
 	}
 	g.Topics = known
 	return g
@@ -114,7 +114,7 @@ func (m *Machine) fetchPartition(group string, t fetchTopic, partition int32, st
 		rp.ErrorCode = kafka.UnknownTopicID.Num()
 	case stableOnly && len(m.open[p]) > 0:
 		rp.ErrorCode = kafka.UnstableOffsetCommit.Num()
-	case o == nil, !o.topicID.IsZero() && !t.id.IsZero() && o.topicID != t.id:
+	case o == nil, o.ofAnother(t.id):
 		// Never committed, or committed for another topic of that name.
 	default:
 		metadata := o.metadata
@@ -123,14 +123,28 @@ func (m *Machine) fetchPartition(group string, t fetchTopic, partition int32, st
 	return rp
 }
 
+// ofAnother says that the offset was committed for another topic than the one that has its
+// name: one that was deleted, in a commit that was judged before the deletion was known.
+func (o *offset) ofAnother(id kafka.TopicID) bool {
+	return !o.topicID.IsZero() && !id.IsZero() && o.topicID != id
+}
+
+// committedTopics are the group's topics with the partitions that have an offset.
 func (m *Machine) committedTopics(group string) []fetchTopic {
 	var topics []fetchTopic
+	var t fetchTopic
 	for _, p := range m.offsets.ofGroup(group) {
-		if n := len(topics); n == 0 || topics[n-1].name != p.topic {
-			topics = append(topics, fetchTopic{name: p.topic})
+		if t.name != p.topic {
+			t = fetchTopic{name: p.topic, id: m.topicID(p.topic)}
 		}
-		t := &topics[len(topics)-1]
-		t.partitions = append(t.partitions, p.partition)
+		if m.offsets.get(p).ofAnother(t.id) {
+			continue
+		}
+		if n := len(topics); n == 0 || topics[n-1].name != p.topic {
+			topics = append(topics, t)
+		}
+		last := &topics[len(topics)-1]
+		last.partitions = append(last.partitions, p.partition)
 	}
 	return topics
 }

@@ -35,6 +35,8 @@ func (w *world) command(name string, a args) {
 		id := w.img.Topic(a.words[0]).ID
 		w.change([]records.Message{&records.RemoveTopicRecord{TopicID: id}})
 		w.apply(w.m.TopicsDeleted(map[string]kafka.TopicID{a.words[0]: id}))
+	case "topictold": // a deletion that the image does not have yet
+		w.apply(w.m.TopicsDeleted(map[string]kafka.TopicID{a.words[0]: w.img.Topic(a.words[0]).ID}))
 	case "topicdrop": // a deletion that nobody was told of
 		w.change([]records.Message{&records.RemoveTopicRecord{TopicID: w.img.Topic(a.words[0]).ID}})
 	case "oldoffset": // a commit in the log as the first brokers wrote it

@@ -120,15 +120,26 @@ func (n *Node) groupConfig(cfg *config.Broker) group.Config {
 		ConsumerHeartbeatIntervals:  group.Range{Min: cfg.GroupConsumerMinHeartbeatIntervalMs, Max: cfg.GroupConsumerMaxHeartbeatIntervalMs},
 		ConsumerAssignmentIntervals: group.Range{Min: cfg.GroupConsumerMinAssignmentIntervalMs, Max: cfg.GroupConsumerMaxAssignmentIntervalMs},
 
-		Image:  func() *metadata.Image { return n.loader.Current() },
+		Image:  n.newestImage,
 		Random: randomBytes,
 		GroupConfig: func(id string) map[string]string {
-			return n.loader.Current().Config(metadata.ConfigResource{Type: metadata.ResourceGroup, Name: id})
+			return n.newestImage().Config(metadata.ConfigResource{Type: metadata.ResourceGroup, Name: id})
 		},
 	}
 	// The configuration was validated: the name is one of those that are known.
 	c.ConsumerMigrationPolicy, _ = group.ParseMigrationPolicy(cfg.GroupConsumerMigrationPolicy)
 	return c
+}
+
+// newestImage is the newest image that this broker's partitions follow. The group
+// coordinator is told of a step of the metadata before the step is published: a commit
+// that comes behind the deletion of a topic must not find the topic any more.
+func (n *Node) newestImage() *metadata.Image {
+	img := n.loader.Current()
+	if newer := n.replicas.Image(); newer != nil && newer.Offset > img.Offset {
+		return newer
+	}
+	return img
 }
 
 func randomBytes() (b [16]byte) {

@@ -11,7 +11,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/gregorhq/gregor/internal/clock"
+	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/metadata"
 	"github.com/gregorhq/gregor/internal/netx"
+	"github.com/gregorhq/gregor/internal/records"
 	"github.com/gregorhq/gregor/internal/vfs"
 )
 
@@ -98,4 +101,27 @@ func (m *machine) committed(ctx context.Context) int64 {
 		m.t.Fatal("there is no committed offset")
 	}
 	return o.At
+}
+
+// TestGroupsGoByTheImageOfThePartitions: a step of the metadata reaches the group
+// coordinator before it is published. What the coordinator is told of in it, as the
+// deletion of a topic, it must not judge by an image that is older.
+func TestGroupsGoByTheImageOfThePartitions(t *testing.T) {
+	m := newMachine(t, nil)
+	m.format()
+	n := m.start()
+	m.stop(n)
+	published := n.loader.Current()
+	step, err := published.With(metadata.Provenance{Offset: published.Offset + 1}, []records.Message{&records.TopicRecord{Name: "t", TopicID: kafka.UUID{1}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	image := n.groupConfig(n.config.Load()).Image
+	if image().Offset < published.Offset {
+		t.Fatalf("the image at offset %d, %d is published", image().Offset, published.Offset)
+	}
+	n.replicas.Apply(metadata.NewDelta(published), step)
+	if image().Topic("t") == nil {
+		t.Fatalf("the image at offset %d does not have the topic of the step", image().Offset)
+	}
 }
