@@ -106,22 +106,37 @@ func (b *beat) joinClassic(id string, client coord.Client, req *kmsg.JoinGroupRe
 }
 
 // joinAndDowngrade lets a static classic member replace the last member of the consumer
-// protocol: the group becomes a classic one.
+// protocol: the group becomes a classic one. A classic group that is stable gives every
+// member its target at once. While a member has yet to give up or to take over partitions
+// that would be a second owner for some, and none for others, so the group rebalances.
 func (b *beat) joinAndDowngrade(old *consumerMember) (*kmsg.JoinGroupResponse, error) {
 	g := b.g
 	if err := b.subscribe(); err != nil {
 		return nil, err
 	}
-	rebalance := g.targetEpoch < b.epoch
+	rebalance := g.targetEpoch < b.epoch || !g.reconciledWithout(old)
 	if !rebalance {
 		if err := b.reconcile(g.targetEpoch, g.targetOf(b.updated)); err != nil {
 			return nil, err
 		}
+		rebalance = !b.updated.reconciledTo(g.targetEpoch)
 	}
 	if err := b.m.downgrade(&b.out, g, nil, b.updated, old, rebalance, b.now); err != nil {
 		return nil, err
 	}
-	return b.classicJoined(), nil
+	resp := b.classicJoined()
+	resp.Generation = g.epoch // that of the classic group, which tells of its rebalance
+	return resp, nil
+}
+
+// reconciledWithout says whether all members but one have reached the target.
+func (g *consumerGroup) reconciledWithout(one *consumerMember) bool {
+	for _, c := range g.members {
+		if c != one && !c.reconciledTo(g.targetEpoch) {
+			return false
+		}
+	}
+	return true
 }
 
 func (b *beat) classicJoined() *kmsg.JoinGroupResponse {

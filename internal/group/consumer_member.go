@@ -100,6 +100,19 @@ func newConsumerMember(id string) *consumerMember {
 	return &consumerMember{id: id, rebalanceTimeoutMs: -1}
 }
 
+// held are the partitions that the member has, with those that it has yet to give up.
+func (c *consumerMember) held() partitions {
+	all := owned{}
+	for _, o := range []owned{c.assigned, c.revoking} {
+		for id, parts := range o {
+			for p, epoch := range parts {
+				all.put(id, p, epoch)
+			}
+		}
+	}
+	return all.partitions()
+}
+
 // reconciledTo says that the member has reached the target of the epoch.
 func (c *consumerMember) reconciledTo(epoch int32) bool {
 	return c.state == memberStable && c.epoch == epoch

@@ -136,22 +136,23 @@ func (m *Machine) mayDowngrade(g *consumerGroup, without map[string]bool, size i
 }
 
 // downgrade turns a consumer group into a classic one: without the members that leave,
-// and with joining in the place of the static member that it replaces. The classic group
-// stands at once; if its records cannot be written the consumer group comes back.
+// and with joining in the place of the static member that it replaces. A member's assignment
+// is what it has, not its target: until a rebalance others may have what it is to get. The
+// classic group stands at once; if its records cannot be written the consumer group comes back.
 func (m *Machine) downgrade(out *coord.Outcome, g *consumerGroup, leaving map[string]bool, joining, replaced *consumerMember, rebalance bool, nowMs int64) error {
 	c := newClassicGroup(g.id)
 	c.state, c.stateMs, c.generation = stable, nowMs, g.epoch
-	targets := map[string]partitions{}
+	has := map[string]partitions{}
 	for _, id := range g.memberIDs() {
 		if !leaving[id] && g.members[id] != replaced {
 			c.add(classicOf(g.members[id]), consumerProtocol)
-			targets[id] = g.target[id]
+			has[id] = g.members[id].held()
 		}
 	}
 	tombstones := g.tombstones()
 	if joining != nil {
 		c.add(classicOf(joining), consumerProtocol)
-		targets[joining.id] = g.target[replaced.id]
+		has[joining.id] = joining.held()
 		tombstones = g.tombstonesWith(replaced.id, joining.id)
 	}
 	chosen := c.selectProtocol()
@@ -161,7 +162,7 @@ func (m *Machine) downgrade(out *coord.Outcome, g *consumerGroup, leaving map[st
 	c.chosen = &chosen
 	c.computeTopics()
 	for _, member := range c.all() {
-		member.assignment = m.classicAssignment(targets[member.id], member.metadataFor(chosen))
+		member.assignment = m.classicAssignment(has[member.id], member.metadataFor(chosen))
 	}
 	out.Records = append(out.Records, tombstones...)
 	out.Records = append(out.Records, c.generationRecord(c.assignments()))
