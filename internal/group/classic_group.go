@@ -77,9 +77,12 @@ type classicMember struct {
 	rebalanceTimeoutMs int32
 	sessionTimeoutMs   int32
 	protocols          []kmsg.JoinGroupRequestProtocol
-	assignment         []byte
-	isNew              bool
-	join, sync         *waiter
+	// assignment is that of the last generation whose assignment was written, empty for who
+	// was not in it. It is kept through the rebalances after it, in which a cooperative
+	// member consumes on: an upgrade has to know what members have.
+	assignment []byte
+	isNew      bool
+	join, sync *waiter
 }
 
 func newClassicGroup(id string) *classicGroup {

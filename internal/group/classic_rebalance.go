@@ -38,9 +38,6 @@ func (m *Machine) rebalanceOrCompleteJoin(out *coord.Outcome, g *classicGroup, w
 // first, so that a group that starts does not rebalance once for each.
 func (m *Machine) prepareRebalance(out *coord.Outcome, g *classicGroup, why string, nowMs int64) {
 	if g.state == completing {
-		for _, c := range g.all() {
-			c.assignment = []byte{}
-		}
 		m.propagate(out, g, kafka.RebalanceInProgress, nowMs)
 	}
 	clear(g.pendingSync)

@@ -109,9 +109,6 @@ func (m *Machine) writeAssignment(out *coord.Outcome, g *classicGroup, req *kmsg
 			if !current() {
 				return out
 			}
-			for _, c := range g.all() {
-				c.assignment = []byte{}
-			}
 			m.propagate(&out, g, code, nowMs)
 			m.prepareRebalance(&out, g, "Error "+code.Name()+" when storing group assignment during SyncGroup (member: "+req.MemberID+").", nowMs)
 			// Nothing may be appended here, and nothing is: members are left.
