@@ -257,7 +257,7 @@ func (j *joining) writeReplaced(c, before *classicMember, oldLeader string) {
 	generation := g.generation
 	j.out.Records = append(j.out.Records, g.generationRecord(g.assignments()))
 	j.out.Op = &op{
-		committed: func(int64) coord.Outcome {
+		committed: func(nowMs int64) coord.Outcome {
 			var out coord.Outcome
 			if g.members[c.id] != c || c.join == nil || g.generation != generation || g.state != stable {
 				return out // a rebalance has begun; it answers the join
@@ -270,6 +270,7 @@ func (j *joining) writeReplaced(c, before *classicMember, oldLeader string) {
 				resp.LeaderID, resp.Members = oldLeader, nil
 			}
 			g.finishJoin(&out, c, resp)
+			m.scheduleHeartbeat(&out, g, c, nowMs) // the session may have ended while it waited
 			return out
 		},
 		failed: func(code *kafka.Code, nowMs int64) coord.Outcome {

@@ -173,13 +173,16 @@ func (m *Machine) propagate(out *coord.Outcome, g *classicGroup, code *kafka.Cod
 }
 
 // syncTimer removes the members that joined the generation and never asked for their
-// assignment.
+// assignment. A static one may be back, and wait for its answer.
 func (m *Machine) syncTimer(out *coord.Outcome, g *classicGroup, nowMs int64) {
 	if g.generation != g.syncGeneration || (g.state != completing && g.state != stable) || len(g.pendingSync) == 0 {
 		return
 	}
 	silent := slices.Sorted(maps.Keys(g.pendingSync))
 	for _, id := range silent {
+		if c := g.members[id]; c != nil {
+			g.finishJoin(out, c, joinFailed("", kafka.UnknownMemberID))
+		}
 		g.remove(id)
 		cancel(out, timerKey(keyHeartbeat, g.id, id))
 	}
