@@ -24,7 +24,7 @@ func (a *API) txnOffsetCommit(r *server.Request) {
 	commit := func(guard producer.Guard) {
 		a.TxnGroups.TxnOffsetCommit(client, req, guard, func(resp kmsg.Response, err error) {
 			if err != nil {
-				resp = a.refusedCommit(req, err)
+				resp = a.refusedCommit(req, coordinatorCode(err))
 			}
 			if answer, ok := resp.(*kmsg.TxnOffsetCommitResponse); ok && req.Version < 2 {
 				oldTxnCommitCodes(answer)

@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"reflect"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/records"
 	"github.com/gregorhq/gregor/internal/txn"
 )
 
@@ -182,6 +184,38 @@ func TestOffsetsInTransactions(t *testing.T) {
 	if !reflect.DeepEqual(k.offsets.ended, []string{"commit", "abort"}) || len(k.offsets.pending) != 0 {
 		t.Errorf("ended %q, pending %v", k.offsets.ended, k.offsets.pending)
 	}
+}
+
+// TestOffsetsInATransactionThatAreNotReplicatedInTime: the wait for the commit ends like
+// that of every other request to a coordinator. The code of the wait itself is one that
+// clients do not expect of it.
+func TestOffsetsInATransactionThatAreNotReplicatedInTime(t *testing.T) {
+	k := newTxnKit(t, 2, nil)
+	p := k.c.initTxn(5, "tid", 60000)
+	k.change(k.img.Load().Topic(kafka.OffsetsTopic).ID, 0, func(r *records.PartitionChangeRecord) {
+		r.Replicas, r.ISR, r.Directories = []int32{1, 2}, []int32{1, 2}, make([]kafka.UUID, 2)
+	})
+	req := kmsg.NewPtrTxnOffsetCommitRequest()
+	req.Version, req.TransactionalID, req.Group, req.ProducerID = 5, "tid", "g", p.ProducerID
+	rt := kmsg.NewTxnOffsetCommitRequestTopic()
+	rt.Topic, rt.Partitions = "t", []kmsg.TxnOffsetCommitRequestTopicPartition{{Offset: 7}}
+	req.Topics = append(req.Topics, rt)
+	answer := make(chan kmsg.Response, 1)
+	k.c.send(req)
+	go func() {
+		resp, err := k.c.tryReceive(req)
+		if err != nil {
+			t.Error(err)
+		}
+		answer <- resp
+	}()
+	eventually(t, "the offset is appended", func() bool { return k.reps.Get(kafka.OffsetsTopic, 0).Log().LogEndOffset() == 1 })
+	eventually(t, "there is an answer", func() bool {
+		k.clock.Advance(time.Second)
+		return len(answer) == 1
+	})
+	resp := <-answer
+	wantCode(t, "TxnOffsetCommit", resp.(*kmsg.TxnOffsetCommitResponse).Topics[0].Partitions[0].ErrorCode, kafka.CoordinatorNotAvailable)
 }
 
 // TestOffsetsOfUnknownPartitions: partitions that do not exist are told apart before
