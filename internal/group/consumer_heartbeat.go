@@ -24,7 +24,7 @@ type beat struct {
 	said    bool
 
 	// late is done when the request is accepted: soft state that cannot be taken back.
-	late func()
+	late []func()
 	// failed is done when its records cannot be appended.
 	failed func(out *coord.Outcome, nowMs int64)
 
@@ -63,8 +63,8 @@ func (m *Machine) ConsumerGroupHeartbeat(nowMs int64, to coord.Token, client coo
 // accept makes the soft changes of a request that was not refused, and notes what has to
 // be looked at again if its records are lost.
 func (b *beat) accept() {
-	if b.late != nil {
-		b.late()
+	for _, f := range b.late {
+		f()
 	}
 	if b.out.Op != nil || len(b.out.Records) == 0 {
 		return

@@ -39,13 +39,13 @@ func (b *beat) upgrade(g *classicGroup) error {
 	}
 	c.hash = b.m.hashOf(c.topicCounts)
 	out := &b.out
-	b.late = func() {
+	b.late = append(b.late, func() {
 		cancel(out, g.timerKeys()...)
 		for _, old := range g.all() {
 			g.finishJoin(out, old, joinFailed(old.id, kafka.RebalanceInProgress))
 			g.finishSync(out, old, syncFailed(kafka.RebalanceInProgress))
 		}
-	}
+	})
 	b.failed = func(out *coord.Outcome, nowMs int64) { b.m.resume(out, g, nowMs) }
 	out.Records = append(out.Records, g.tombstones()...)
 	out.Records = append(out.Records, c.allRecords()...)

@@ -136,7 +136,7 @@ func (b *beat) resolveRegexes() (bool, error) {
 			&records.ConsumerGroupRegularExpressionValue{Topics: now.topics, MetadataVersion: now.version, Timestamp: now.ms})})
 	}
 	if due {
-		g.regexSeen = img.Offset
+		b.late = append(b.late, func() { g.regexSeen = img.Offset })
 	}
 	return bump, nil
 }
