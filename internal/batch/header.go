@@ -126,6 +126,24 @@ func parseV2(b []byte, size int, i *Info) {
 // crcOf computes the checksum of a whole v2 batch.
 func crcOf(b []byte) uint32 { return crc32.Checksum(b[posAttributes:], castagnoli) }
 
+// CheckCRC compares the checksum of the whole batch b, of any format, with what it says.
+func CheckCRC(b []byte) error {
+	info, err := Peek(b)
+	if err != nil {
+		return err
+	}
+	crc := uint32(0)
+	if info.Magic < MagicV2 {
+		crc = crc32.ChecksumIEEE(b[posMagic:])
+	} else {
+		crc = crcOf(b)
+	}
+	if crc != info.CRC {
+		return kafka.CorruptMessage.Errorf("Record is corrupt (stored crc = %d, computed crc = %d)", info.CRC, crc)
+	}
+	return nil
+}
+
 // setCRC stores the checksum of a whole v2 batch.
 func setCRC(b []byte) uint32 {
 	crc := crcOf(b)

@@ -174,7 +174,7 @@ const manyHashes = 256
 
 // mapBatch notes the keys of one batch.
 func (r *round) mapBatch(it *batch.Iter, b []byte, from int64) error {
-	if err := it.Reset(b, r.cfg.MaxDecompressedBatchBytes()); err != nil {
+	if err := it.Reset(b, r.cfg.MaxStoredBatchBytes()); err != nil {
 		return err
 	}
 	var rec batch.Record
@@ -288,7 +288,7 @@ func (r *round) retain(dst, b []byte, info *batch.Info, keepEmpty bool) ([]byte,
 	free := r.txns.read(info)
 	o := batch.RetainOptions{
 		KeepEmpty: keepEmpty || r.isLast(info), HorizonMs: r.nowMs + min(r.cfg.DeleteRetentionMs, math.MaxInt64-r.nowMs),
-		DropAll: free, MaxDecompressedBytes: r.cfg.MaxDecompressedBatchBytes(),
+		DropAll: free, MaxDecompressedBytes: r.cfg.MaxStoredBatchBytes(),
 	}
 	if info.IsControl {
 		// A marker without its record says nothing to a restart, not even the epoch.

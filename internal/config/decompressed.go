@@ -17,5 +17,19 @@ func (t *Topic) MaxDecompressedBatchBytes() int {
 	if t.MaxDecompressedMessageBytes != boundless {
 		return t.MaxDecompressedMessageBytes
 	}
+	return t.defaultDecompressedBytes()
+}
+
+func (t *Topic) defaultDecompressedBytes() int {
 	return min(max(defaultBatchBound, 16*t.MaxMessageBytes), boundless)
+}
+
+// MaxStoredBatchBytes bounds what a batch that is in the log may decompress to, for those
+// who look into it there: a search by time and compaction. It was bounded when it was
+// produced, by what max.decompressed.message.bytes was then, so that a value that is now
+// below the default is no reason to leave it unread: a partition could not be compacted
+// any more. The header does not tell how much will come out, thus there still is a bound,
+// and for batches from before a value above the default was lowered it may be too low.
+func (t *Topic) MaxStoredBatchBytes() int {
+	return max(t.MaxDecompressedBatchBytes(), t.defaultDecompressedBytes())
 }

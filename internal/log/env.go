@@ -124,11 +124,19 @@ func (d *dataDir) fail(doing string, cause error) error {
 	return err
 }
 
+// coded says that an error has one of the protocol's codes.
+func coded(err error) bool {
+	code := (*kafka.Code)(nil)
+	return errors.As(err, &code)
+}
+
 // ioError judges a failed file operation other than a sync: a full disk and a lack
 // of descriptors pass, so only this operation fails (L6); after anything else the
-// directory cannot be trusted.
+// directory cannot be trusted. An error with a code is not what the disk answered: it is
+// about the content of one partition, or was judged before, and no reason to take all
+// others from their clients.
 func (d *dataDir) ioError(doing string, err error) error {
-	if errors.Is(err, kafka.KafkaStorageError) || errors.Is(err, kafka.CorruptMessage) {
+	if coded(err) {
 		return err
 	}
 	if !passing(err) {

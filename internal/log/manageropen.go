@@ -300,6 +300,11 @@ func (m *Manager) openFolder(d *dataDir, name string, points, marks, starts map[
 	// The topic's own configuration is not known yet, but how far it was compacted is.
 	p.cleaned, p.compacted = d.cleanPoint(tp)
 	l, err := m.env.openLog(d, folder, tp, kind, p)
+	if coded(err) && !errors.Is(err, kafka.KafkaStorageError) {
+		// What lies in the log cannot be recovered, and without the log the partition would
+		// begin again, empty.
+		d.fail("opening "+name, err)
+	}
 	if err != nil {
 		if d.err() != nil {
 			return nil

@@ -61,8 +61,6 @@ func (l *Log) retrySearch(search func() (TimestampOffset, error)) (TimestampOffs
 				return r, err
 			}
 		case errors.Is(err, fs.ErrNotExist) && l.view.Load() != v:
-		case errors.Is(err, kafka.KafkaStorageError), errors.Is(err, kafka.CorruptMessage):
-			return r, err
 		default:
 			return r, l.ioError("searching by time", err)
 		}
@@ -282,7 +280,7 @@ func (l *Log) searchBatches(s *segment, offset int64, none TimestampOffset, want
 			return none, l.corrupt(s, pos, err)
 		}
 		if wantBatch(&info) {
-			r, found, err := findRecord(f.File, pos, &info, l.cfg.Load().MaxDecompressedBatchBytes(), want)
+			r, found, err := findRecord(f.File, pos, &info, l.cfg.Load().MaxStoredBatchBytes(), want)
 			if err != nil {
 				return none, l.corrupt(s, pos, err)
 			}
@@ -295,7 +293,8 @@ func (l *Log) searchBatches(s *segment, offset int64, none TimestampOffset, want
 	return none, nil
 }
 
-// findRecord reads a whole batch and returns the first record that passes want.
+// findRecord reads a whole batch and returns the first record that passes want. Its
+// checksum is compared first: a changed byte may be one of a timestamp.
 func findRecord(f interface {
 	ReadAt(p []byte, off int64) (int, error)
 }, pos int64, info *batch.Info, maxDecompressed int, want func(*batch.Record) bool) (r batch.Record, found bool, err error) {
@@ -303,10 +302,13 @@ func findRecord(f interface {
 	if err := readFull(f, b, pos); err != nil {
 		return r, false, err
 	}
+	if err := batch.CheckCRC(b); err != nil {
+		return r, false, err
+	}
 	var it batch.Iter
 	defer it.Close()
 	if err := it.Reset(b, maxDecompressed); err != nil {
-		return r, false, err
+		return r, false, noRecords(err)
 	}
 	for it.Next(&r) {
 		if want(&r) {
@@ -314,5 +316,14 @@ func findRecord(f interface {
 			return r, true, nil
 		}
 	}
-	return r, false, it.Err()
+	return r, false, noRecords(it.Err())
+}
+
+// noRecords judges why the records of a batch that is in the log could not be read. What
+// a producer is told that sends no records, or a codec that is none, is damage here.
+func noRecords(err error) error {
+	if errors.Is(err, kafka.InvalidRecord) || errors.Is(err, kafka.UnsupportedCompressionType) {
+		return kafka.CorruptMessage.Errorf("%w", err)
+	}
+	return err
 }
