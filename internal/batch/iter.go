@@ -1,6 +1,8 @@
 package batch
 
 import (
+	"math"
+
 	"github.com/gregorhq/gregor/internal/kafka"
 )
 
@@ -27,7 +29,7 @@ type Iter struct {
 // Reset begins with the batch that b begins with, of which b must hold all
 // bytes. It compares no checksum. A compressed batch is decompressed into a
 // pooled buffer, to at most maxDecompressed bytes (0 or less means
-// DefaultMaxDecompressedBytes).
+// DefaultMaxDecompressedBytes), more if compaction made it larger.
 func (it *Iter) Reset(b []byte, maxDecompressed int) error {
 	it.Close()
 	info, err := Peek(b)
@@ -55,13 +57,34 @@ func (it *Iter) reset(b []byte, info *Info, maxDecompressed int) error {
 	it.logTime = info.TimestampType == LogAppendTime
 	it.payload = b[HeaderSize:]
 	if info.Codec != CodecNone && info.NumRecords > 0 {
-		buf, err := decompressPooled(it.payload, info.Codec, MagicV2, maxDecompressed)
+		buf, err := decompressPooled(it.payload, info.Codec, MagicV2, maxDecompressed+horizonRoom(info, maxDecompressed))
 		if err != nil {
 			return err
 		}
 		it.buf, it.payload = buf, buf.b
 	}
 	return nil
+}
+
+const (
+	// minRecordSize is the size of a record of format v2 without key, value and headers.
+	minRecordSize = 7
+	// horizonGrowth is by how much a record may grow with a delete horizon: its timestamp
+	// is then told from that, which takes nine bytes more at most and may lengthen the
+	// record's length by one.
+	horizonGrowth = 10
+)
+
+// horizonRoom is how far beyond max a batch may reach that compaction gave a delete
+// horizon: it was bounded before, and has to be readable after. The number of records is
+// believed only as far as so many can have been within max, so that a header which lies
+// gets at most one and a half times max on top.
+func horizonRoom(info *Info, max int) int {
+	if !info.HasDeleteHorizon {
+		return 0
+	}
+	room := int64(min(int(info.NumRecords), max/minRecordSize)) * horizonGrowth
+	return int(min(room, int64(math.MaxInt-max)))
 }
 
 // Info is the header of the batch.

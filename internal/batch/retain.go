@@ -16,8 +16,8 @@ type RetainOptions struct {
 	HorizonMs int64
 	// SetHorizon marks a transaction marker whose transaction has no records left.
 	SetHorizon bool
-	// MaxDecompressedBytes bounds what the batch may decompress to; 0 or less means
-	// DefaultMaxDecompressedBytes.
+	// MaxDecompressedBytes bounds what the batch may decompress to, as Iter.Reset does; 0
+	// or less means DefaultMaxDecompressedBytes.
 	MaxDecompressedBytes int
 }
 
