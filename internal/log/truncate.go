@@ -11,7 +11,8 @@ import (
 // records that its leader does not have. A batch that holds the offset goes as a
 // whole. It reports whether something was removed.
 // Below the high watermark nothing should be cut; it is allowed, and logged,
-// because an unclean election may ask for it.
+// because an unclean election may ask for it. Damage that stands between a lookup and
+// offset goes too, with what lies behind it.
 func (l *Log) TruncateTo(offset int64) (bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -29,15 +30,22 @@ func (l *Log) TruncateTo(offset int64) (bool, error) {
 	if hw := l.hw.Load(); offset < hw {
 		l.env.logger.Warn("truncating below the high watermark", "partition", l.tp.String(), "offset", offset, "highWatermark", hw)
 	}
-	if err := l.lowerPoints(offset); err != nil {
-		return false, err
-	}
 	v := l.view.Load()
 	if offset < v.segs[0].base {
+		if err := l.lowerPoints(offset); err != nil {
+			return false, err
+		}
 		return true, l.restart(offset)
 	}
+	c, err := l.findCut(v, offset)
+	if err == nil {
+		err = l.lowerPoints(offset)
+	}
+	if err != nil {
+		return false, err
+	}
 	l.gen.Add(1)
-	err := l.truncate(v, offset)
+	err = l.truncate(v, c)
 	l.gen.Add(1)
 	if err != nil {
 		// Half a truncation leaves segments that contradict the memory.
@@ -49,44 +57,18 @@ func (l *Log) TruncateTo(offset int64) (bool, error) {
 
 // truncate cuts the files, makes that durable, and then the memory; l.mu is held
 // and readers wait.
-func (l *Log) truncate(v *view, offset int64) error {
-	i := v.floor(offset)
-	s := v.segs[i]
-	// What readers left says where a batch begins, but not always with which offset: it is
-	// of no use for where to cut.
-	s.hints.Store(new(hintSet))
-	if err := l.readyIndexLocked(s); errors.Is(err, errIndexDamaged) {
-		if err := l.repairLocked(s); err != nil {
-			return err
-		}
-	} else if err != nil {
-		return err
-	}
-	p, found, err := l.locate(s, offset, s.size())
-	if errors.Is(err, errIndexDamaged) {
-		if err := l.repairLocked(s); err != nil {
-			return err
-		}
-		p, found, err = l.locate(s, offset, s.size())
-	}
-	if err != nil {
-		return err
-	}
+func (l *Log) truncate(v *view, c cutPoint) error {
+	i, s, offset := c.seg, v.segs[c.seg], c.offset
 	for j := len(v.segs) - 1; j > i; j-- {
 		if err := l.markDeleted(v.segs[j]); err != nil {
 			return err
 		}
 	}
-	size := s.size()
-	if found {
-		// A batch goes as a whole, so the log may end below the offset.
-		size, offset = p.pos, min(offset, max(p.base, s.base))
-	}
-	if err := l.cutSegment(s, offset, size); err != nil {
+	if err := l.cutSegment(s, offset, c.size); err != nil {
 		return err
 	}
 	l.tail.Store(nil)
-	s.publish(offset, size)
+	s.publish(offset, c.size)
 	l.view.Store(&view{v.segs[: i+1 : i+1]})
 	l.lowerStart(offset)
 	l.flushed.Store(min(l.flushed.Load(), offset))
