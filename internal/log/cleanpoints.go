@@ -88,7 +88,7 @@ func (l *Log) CleanPoint() (offset int64, ok bool) {
 	return l.dir.cleanPoint(l.tp)
 }
 
-// lowerCleanPoint is called before the log is cut to offset.
+// lowerCleanPoint is called before the log is cut to end at offset.
 func (l *Log) lowerCleanPoint(offset int64) error {
 	if p, ok := l.CleanPoint(); ok && p > offset {
 		return l.dir.setCleanPoint(l.tp, offset)

@@ -39,7 +39,7 @@ func (l *Log) TruncateTo(offset int64) (bool, error) {
 	}
 	c, err := l.findCut(v, offset)
 	if err == nil {
-		err = l.lowerPoints(offset)
+		err = l.lowerPoints(c.offset)
 	}
 	if err != nil {
 		return false, err
@@ -211,7 +211,7 @@ func (l *Log) TruncateFullyAndStartAt(offset int64) error {
 	return l.restart(offset)
 }
 
-// lowerPoints takes back durably, before the log is cut at offset, what the checkpoints say
+// lowerPoints takes back durably, before the log is cut to end at offset, what the checkpoints say
 // of offsets from there on; l.mu is held. What is appended there later is not durable, nor
 // compacted, and a recovery that believed so would take a hole for records that are there.
 // Nor is it below the log start, where a recovery would remove it.
