@@ -108,16 +108,7 @@ func (s *CleanedSegment) dropStaleSnapshots() error {
 	if err := l.usable(); err != nil {
 		return err
 	}
-	for _, offset := range l.snapshots {
-		if offset >= s.endedBelow {
-			break
-		}
-		if err := ignoreMissing(l.env.fs.Remove(l.path(offset, suffixSnapshot))); err != nil {
-			return l.ioError(fmt.Sprintf("removing the producer snapshot of offset %d", offset), err)
-		}
-	}
-	l.dropSnapshots(func(offset int64) bool { return offset < s.endedBelow })
-	return nil
+	return l.removeSnapshots(func(offset int64) bool { return offset < s.endedBelow })
 }
 
 func (s *CleanedSegment) flush() error {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"sync"
 
 	"github.com/gregorhq/gregor/internal/vfs"
@@ -300,19 +301,40 @@ func ignoreMissing(err error) error {
 	return err
 }
 
-// dropSnapshots removes the snapshots for which drop says so; l.mu is held.
+// dropSnapshots removes the snapshots for which drop says so; l.mu is held. One that
+// cannot be removed is no failure, for callers to whom it is only a waste.
 func (l *Log) dropSnapshots(drop func(offset int64) bool) {
-	keep := l.snapshots[:0]
 	for _, offset := range l.snapshots {
 		if !drop(offset) {
-			keep = append(keep, offset)
 			continue
 		}
-		if err := ignoreMissing(l.env.fs.Remove(l.path(offset, suffixSnapshot))); err != nil {
+		if err := l.removeSnapshot(offset); err != nil {
 			l.env.logger.Warn("producer snapshot could not be removed", "partition", l.tp.String(), "offset", offset, "error", err)
 		}
 	}
-	l.snapshots = keep
+	l.snapshots = slices.DeleteFunc(l.snapshots, drop)
+}
+
+// removeSnapshots is dropSnapshots for a caller to whom one that stays is a failure.
+func (l *Log) removeSnapshots(drop func(offset int64) bool) error {
+	for _, offset := range l.snapshots {
+		if !drop(offset) {
+			continue
+		}
+		if err := l.removeSnapshot(offset); err != nil {
+			return l.ioError(fmt.Sprintf("removing the producer snapshot of offset %d", offset), err)
+		}
+	}
+	l.snapshots = slices.DeleteFunc(l.snapshots, drop)
+	return nil
+}
+
+// removeSnapshot removes a snapshot's file. Its name must not come back after a power
+// loss, when the log may have other records up to its offset.
+func (l *Log) removeSnapshot(offset int64) error {
+	err := l.env.fs.Remove(l.path(offset, suffixSnapshot))
+	l.dirDirty = l.dirDirty || err == nil
+	return ignoreMissing(err)
 }
 
 // readSnapshot reads the snapshot file of an offset.

@@ -56,7 +56,7 @@ type Log struct {
 	idKnown   bool
 	producers *producer.State
 	snapshots []int64 // offsets of the snapshot files, ascending
-	dirDirty  bool    // names were created in the folder since it was synced
+	dirDirty  bool    // names in the folder changed since it was synced
 	dirSyncs  int     // syncs of the folder that are under way without mu
 	gapsBelow int64   // offsets below may be missing between segments: recovery takes no gap there for a loss
 	// snapshotDirty says that the newest snapshot may not be durable.

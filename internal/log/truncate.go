@@ -41,6 +41,9 @@ func (l *Log) TruncateTo(offset int64) (bool, error) {
 	if err == nil {
 		err = l.lowerPoints(c.offset)
 	}
+	if err == nil {
+		err = l.removeSnapshots(func(o int64) bool { return o > c.offset })
+	}
 	if err != nil {
 		return false, err
 	}
@@ -79,7 +82,6 @@ func (l *Log) truncate(v *view, c cutPoint) error {
 		return err
 	}
 	l.trimEpochs()
-	l.dropSnapshots(func(o int64) bool { return o > offset })
 	state, err := l.producersAt(offset)
 	if err != nil {
 		return err
@@ -109,7 +111,8 @@ func (l *Log) cutSegment(s *segment, offset, size int64) error {
 	if size == 0 {
 		s.created, s.rollTsKnown = l.now(), false
 	}
-	// A removed segment must not come back behind what is appended from here on.
+	// A removed segment must not come back behind what is appended from here on, nor a
+	// snapshot of what was cut.
 	l.dirDirty = false
 	return l.env.fs.SyncDir(l.Folder())
 }
