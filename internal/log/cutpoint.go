@@ -3,6 +3,7 @@ package log
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/gregorhq/gregor/internal/kafka"
 )
@@ -94,4 +95,42 @@ func (l *Log) locateDamage(s *segment, offset int64, cause error) (p place, foun
 		next, pos = info.LastOffset+1, pos+int64(info.Size)
 	}
 	return p, false, nil
+}
+
+// pinForCut opens the files of the segment that is cut, so that the truncation does not
+// have to in the middle, where a lack of descriptors would be one failure more. Indexes that
+// are missing are built again.
+func (l *Log) pinForCut(s *segment) (unpin func(), err error) {
+	var pinned []*handle
+	unpin = func() {
+		for _, h := range pinned {
+			h.unpin()
+		}
+	}
+	open := func() (err error) {
+		for _, f := range []func(*segment) (*handle, error){l.openLog, l.openIndex, l.openTimes} {
+			h, openErr := f(s)
+			if openErr != nil {
+				err = errors.Join(err, openErr)
+				continue
+			}
+			pinned = append(pinned, h)
+		}
+		return err
+	}
+	err = open()
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := l.repairLocked(s); err != nil {
+			unpin()
+			return nil, err
+		}
+		unpin()
+		pinned = nil
+		err = open()
+	}
+	if err != nil {
+		unpin()
+		return nil, l.ioError(fmt.Sprintf("opening segment %d to cut it", s.base), err)
+	}
+	return unpin, nil
 }

@@ -71,7 +71,7 @@ func (l *Log) newProducers() *producer.State {
 // among them as far as they are there. Without them a transaction that ended
 // there would stay open, and the log would be stable no further. A snapshot from
 // before the first segment is of no use for the same reason. Damaged ones are
-// removed.
+// removed; one that cannot be read at the moment is no damaged one.
 func (l *Log) producersAt(offset int64) (*producer.State, error) {
 	state := l.newProducers()
 	from := l.view.Load().segs[0].base
@@ -90,6 +90,9 @@ func (l *Log) producersAt(offset int64) (*producer.State, error) {
 		if err == nil {
 			from = at
 			break
+		}
+		if !errors.Is(err, producer.ErrCorruptSnapshot) && !errors.Is(err, fs.ErrNotExist) {
+			return nil, l.ioError("reading a producer snapshot", err)
 		}
 		l.env.logger.Warn("unusable producer snapshot", "partition", l.tp.String(), "offset", at, "error", err)
 		l.dropSnapshots(func(o int64) bool { return o == at })

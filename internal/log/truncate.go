@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/producer"
 )
 
 // TruncateTo removes everything at and after offset: what a follower does with
@@ -38,17 +39,20 @@ func (l *Log) TruncateTo(offset int64) (bool, error) {
 		return true, l.restart(offset)
 	}
 	c, err := l.findCut(v, offset)
-	if err == nil {
-		err = l.lowerPoints(c.offset)
+	if err != nil {
+		return false, err
 	}
-	if err == nil {
-		err = l.removeSnapshots(func(o int64) bool { return o > c.offset })
+	unpin, err := l.pinForCut(v.segs[c.seg])
+	if err != nil {
+		return false, err
 	}
+	defer unpin()
+	state, err := l.prepareCut(c.offset)
 	if err != nil {
 		return false, err
 	}
 	l.gen.Add(1)
-	err = l.truncate(v, c)
+	err = l.truncate(v, c, state)
 	l.gen.Add(1)
 	if err != nil {
 		// Half a truncation leaves segments that contradict the memory.
@@ -58,9 +62,22 @@ func (l *Log) TruncateTo(offset int64) (bool, error) {
 	return true, nil
 }
 
+// prepareCut does what has to be done before the log is cut to end at offset, and may fail
+// without harm: the checkpoints are lowered, the snapshots of what goes are removed, and the
+// producers as of offset read.
+func (l *Log) prepareCut(offset int64) (*producer.State, error) {
+	if err := l.lowerPoints(offset); err != nil {
+		return nil, err
+	}
+	if err := l.removeSnapshots(func(o int64) bool { return o > offset }); err != nil {
+		return nil, err
+	}
+	return l.producersAt(offset)
+}
+
 // truncate cuts the files, makes that durable, and then the memory; l.mu is held
 // and readers wait.
-func (l *Log) truncate(v *view, c cutPoint) error {
+func (l *Log) truncate(v *view, c cutPoint, state *producer.State) error {
 	i, s, offset := c.seg, v.segs[c.seg], c.offset
 	for j := len(v.segs) - 1; j > i; j-- {
 		if err := l.markDeleted(v.segs[j]); err != nil {
@@ -82,10 +99,6 @@ func (l *Log) truncate(v *view, c cutPoint) error {
 		return err
 	}
 	l.trimEpochs()
-	state, err := l.producersAt(offset)
-	if err != nil {
-		return err
-	}
 	l.producers = state
 	l.refreshUnstable(l.hw.Load())
 	return nil
