@@ -328,7 +328,7 @@ func (op *fetchOp) downConvert() {
 		}
 		raw, err := part.Data.Bytes()
 		if err == nil {
-			limit := part.P.Config().MaxDecompressedBatchBytes()
+			limit := part.P.Config().MaxStoredBatchBytes()
 			op.items[i].converted, err = batch.DownConvert(raw, magic, part.FetchOffset, limit)
 		}
 		op.api.Replicas.Stats.FetchConversions.Add(1)

@@ -25,11 +25,12 @@ func (t *Topic) defaultDecompressedBytes() int {
 }
 
 // MaxStoredBatchBytes bounds what a batch that is in the log may decompress to, for those
-// who look into it there: a search by time and compaction. It was bounded when it was
-// produced, by what max.decompressed.message.bytes was then, so that a value that is now
-// below the default is no reason to leave it unread: a partition could not be compacted
-// any more. The header does not tell how much will come out, thus there still is a bound,
-// and for batches from before a value above the default was lowered it may be too low.
+// who look into it there: a search by time, compaction, the conversion for old clients. It
+// was bounded when it was produced, by what max.decompressed.message.bytes was then, so that
+// a value that is now below the default is no reason to leave it unread: a partition could
+// not be compacted any more. The header does not tell how much will come out, thus there
+// still is a bound, and for batches from before a value above the default was lowered it may
+// be too low.
 func (t *Topic) MaxStoredBatchBytes() int {
 	return max(t.MaxDecompressedBatchBytes(), t.defaultDecompressedBytes())
 }
