@@ -59,6 +59,11 @@ func (l *Log) FlushTo(offset int64) error {
 			g.mu.Unlock()
 			continue
 		}
+		if l.flushed.Load() >= offset {
+			// The sync that was in flight when this was looked at has ended since.
+			g.mu.Unlock()
+			continue
+		}
 		g.active = true
 		g.mu.Unlock()
 		if offset > l.LogEndOffset() {
