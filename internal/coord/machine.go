@@ -20,9 +20,9 @@ const NoProducerID int64 = -1
 type Machine interface {
 	// Replay applies one record to the hard state: at load in the order of the log, and
 	// after each successful append. A record of a kind that the mind does not know is
-	// kept out of the way, not an error; an error at load means that the partition
-	// cannot be coordinated here. The record's memory belongs to the machine, which may
-	// keep parts of it.
+	// kept out of the way, not an error; an error at load means that this machine is
+	// dropped and the load tried again later, with a new one. The record's memory belongs
+	// to the machine, which may keep parts of it.
 	Replay(r Record, from Origin) error
 
 	// ReplayTxnEnd applies the end of a producer's transaction.
@@ -45,7 +45,7 @@ type Machine interface {
 	// set timers; it must not append. Clients of o that it does not answer stay parked.
 	AppendFailed(o Outcome, err error, nowMs int64) Outcome
 
-	// Resigned is called last: the broker does not lead the partition any more. The
-	// runtime answers every parked client with NOT_COORDINATOR itself.
+	// Resigned is called last: the broker does not lead the partition any more. It is not
+	// called for a machine that was dropped because its load failed. The runtime answers every parked client with NOT_COORDINATOR itself.
 	Resigned()
 }

@@ -123,7 +123,7 @@ func (c *Coordinator[M]) Apply(delta *metadata.Delta, img *metadata.Image) {
 		}
 	}
 	if c.cfg.Image != nil && delta != nil {
-		c.Each(func(m M, nowMs int64, _ coord.Token) coord.Outcome { return c.cfg.Image(m, delta, img, nowMs) })
+		c.each(item[M]{image: true, op: func(m M, nowMs int64, _ coord.Token) coord.Outcome { return c.cfg.Image(m, delta, img, nowMs) }})
 	}
 	for _, s := range begun {
 		c.wg.Add(1)
@@ -205,10 +205,12 @@ func (c *Coordinator[M]) Post(partition int32, epoch kafka.LeaderEpoch, op Op[M]
 
 // Each submits an operation to every shard; nobody waits for it. A shard that loads
 // runs it afterwards.
-func (c *Coordinator[M]) Each(op Op[M]) {
+func (c *Coordinator[M]) Each(op Op[M]) { c.each(item[M]{op: op}) }
+
+func (c *Coordinator[M]) each(it item[M]) {
 	for _, s := range c.routes.Load().shards {
 		if s != nil {
-			_ = s.mail.put(item[M]{op: op}, false) // refused only when the shard resigns
+			_ = s.mail.put(it, false) // refused only when the shard resigns
 		}
 	}
 }

@@ -16,8 +16,9 @@
 // partition is led elsewhere or in another epoch, and owns the machine. Everything
 // reaches it through its mailbox. docs/architecture/coordinators.md says what happens
 // when. Its invariants:
-//   - a machine has replayed exactly the log from its start to shard.end, and the shard
-//     appends only in the leader epoch in which it loaded;
+//   - a machine that is asked has replayed exactly the log from its start to shard.end, and
+//     the shard appends only in the leader epoch in which it loaded; a machine whose load
+//     failed is dropped, and the load begins anew with another one;
 //   - a reply that rests on records leaves only when the high watermark, observed in
 //     that same epoch, has passed them;
 //   - a request is answered exactly once: with its reply, REQUEST_TIMED_OUT, or

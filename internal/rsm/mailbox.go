@@ -1,6 +1,7 @@
 package rsm
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/gregorhq/gregor/internal/coord"
@@ -17,6 +18,7 @@ type item[M coord.Machine] struct {
 	op    Op[M]
 	done  Done // nil when nobody waits
 	timer *deadline
+	image bool // op tells of a metadata image
 }
 
 // mailbox is the way into a shard.
@@ -68,6 +70,14 @@ func (m *mailbox[M]) take(spare []item[M]) ([]item[M], bool) {
 	items := m.items
 	m.items = spare[:0]
 	return items, m.closed
+}
+
+// dropImages drops the images that wait. Who calls it goes on with the newest, so that
+// those of a long load are not kept.
+func (m *mailbox[M]) dropImages() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.items = slices.DeleteFunc(m.items, func(it item[M]) bool { return it.image })
 }
 
 // close refuses everything from now on. What waits can still be taken.

@@ -1,7 +1,6 @@
 package rsm
 
 import (
-	"errors"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -79,32 +78,25 @@ func (s *shard[M]) elapsedMs() int64 { return s.c.cfg.Clock.Since(s.c.started).M
 // run is the shard's goroutine.
 func (s *shard[M]) run() {
 	defer s.c.wg.Done()
-	s.machine = s.c.cfg.New(s.index)
 	if s.begin() {
 		s.loop()
 	}
 	s.resign()
 }
 
-// begin loads the machine. It returns false when the shard cannot be served.
+// begin loads the machine and tells it what it has to know. It returns false when the
+// shard has to end.
 func (s *shard[M]) begin() bool {
-	log := s.c.cfg.Logger
-	s.c.loading <- struct{}{}
-	started := s.c.cfg.Clock.Now()
-	err := s.load()
-	<-s.c.loading
-	switch {
-	case errors.Is(err, errResigned):
-		return false
-	case err != nil:
-		log.Error("could not load the state of a coordinator", "partition", s.part.TopicPartition(), "leaderEpoch", s.epoch, "error", err)
+	took, ok := s.reload()
+	if !ok {
 		return false
 	}
-	s.c.loadTimes.Observe(int64(s.c.cfg.Clock.Since(started)))
-	log.Info("loaded the state of a coordinator", "partition", s.part.TopicPartition(), "leaderEpoch", s.epoch,
-		"endOffset", s.end, "ms", s.c.cfg.Clock.Since(started).Milliseconds())
+	s.c.loadTimes.Observe(int64(took))
+	s.c.cfg.Logger.Info("loaded the state of a coordinator", "partition", s.part.TopicPartition(), "leaderEpoch", s.epoch,
+		"endOffset", s.end, "ms", took.Milliseconds())
 	now := s.nowMs()
 	s.apply(s.machine.Loaded(now), now)
+	s.mail.dropImages()
 	if img := s.c.image.Load(); img != nil && s.c.cfg.Image != nil {
 		s.apply(s.c.cfg.Image(s.machine, nil, img, now), now)
 	}

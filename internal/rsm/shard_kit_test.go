@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,6 +36,10 @@ type toy struct {
 type events struct {
 	mu  sync.Mutex
 	all []string
+
+	made atomic.Int64 // how many machines there were
+	// poison is the offset of a record that does not apply, 0 for none.
+	poison atomic.Int64
 }
 
 func (e *events) add(format string, args ...any) {
@@ -57,7 +62,7 @@ func (e *events) len() int {
 }
 
 func (m *toy) Replay(r coord.Record, from coord.Origin) error {
-	if string(r.Key) == "poison" {
+	if p := m.events.poison.Load(); string(r.Key) == "poison" || p != 0 && from.Offset == p {
 		return fmt.Errorf("the record at %d is poison", from.Offset)
 	}
 	if r.Value == nil {
@@ -67,6 +72,9 @@ func (m *toy) Replay(r coord.Record, from coord.Origin) error {
 	v := string(r.Value)
 	if from.Transactional {
 		v = fmt.Sprintf("%s(txn %d.%d)", v, from.ProducerID, from.ProducerEpoch)
+	}
+	if string(r.Key) == "count" { // shows what is replayed twice
+		v = m.state["count"] + v
 	}
 	m.state[string(r.Key)] = v
 	return nil
@@ -138,8 +146,9 @@ func newToyKit(t *testing.T, replicas []int32, change func(*CoordinatorConfig[*t
 		t.Fatal(err)
 	}
 	quiet := slog.New(slog.DiscardHandler)
+	// Nothing is kept in memory, so that loads read files.
 	logs, err := log.Open(context.Background(), log.Options{
-		FS: k.fault, Clock: k.clock, Logger: quiet, Dirs: []string{"/data"}, NodeID: 1, ClusterID: "c", AllowUnformatted: true, Manual: true,
+		FS: k.fault, Clock: k.clock, Logger: quiet, Dirs: []string{"/data"}, NodeID: 1, ClusterID: "c", AllowUnformatted: true, Manual: true, TailBytes: -1,
 		TopicConfig: func(string) config.Topic { c, _ := cfg.TopicConfig(nil); return c },
 	})
 	if err != nil {
@@ -154,6 +163,7 @@ func newToyKit(t *testing.T, replicas []int32, change func(*CoordinatorConfig[*t
 			if k.gate != nil {
 				<-k.gate
 			}
+			k.events.made.Add(1)
 			return &toy{state: map[string]string{}, events: k.events}
 		},
 		OnEffect:      func(_ int32, _ kafka.LeaderEpoch, e coord.Effect) { k.effects <- e },

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -382,6 +383,10 @@ func TestRecordsThatDoNotApplyEndTheShard(t *testing.T) {
 	k.active()
 	k.want(k.do(set("poison", "1")), "", kafka.NotCoordinator)
 	k.want(k.do(get("poison", false)), "", kafka.NotCoordinator)
+	made := k.events.made.Load()
 	k.lead(1, true) // nor can it be loaded
-	k.answers(kafka.NotCoordinator)
+	for k.events.made.Load() == made {
+		runtime.Gosched()
+	}
+	k.want(k.do(get("poison", false)), "", kafka.CoordinatorLoadInProgress)
 }
