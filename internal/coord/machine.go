@@ -49,3 +49,14 @@ type Machine interface {
 	// called for a machine that was dropped because its load failed. The runtime answers every parked client with NOT_COORDINATOR itself.
 	Resigned()
 }
+
+// Bounded is a Machine that fills batches with many records whose outcome cannot be
+// split, and has to know how many fit.
+type Bounded interface {
+	Machine
+
+	// BoundBatches is called once, before Replay. limit returns how many bytes of records,
+	// by Record.Size, one batch may have at that moment: the topic's configuration may
+	// change. It may be called by the shard's goroutine only, in any method.
+	BoundBatches(limit func() int)
+}

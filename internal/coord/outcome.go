@@ -25,6 +25,12 @@ type Record struct {
 	Key, Value []byte
 }
 
+// recordOverhead is more than a record takes in a batch besides its key and value.
+const recordOverhead = 32
+
+// Size is how many bytes of a batch the record takes at most, uncompressed.
+func (r Record) Size() int { return recordOverhead + len(r.Key) + len(r.Value) }
+
 // Timer is a deadline of soft state. The runtime keeps one timer a key: setting it
 // again moves it, Cancel removes it. When it is due the runtime calls
 // Machine.OnTimer with the key.

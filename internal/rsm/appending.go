@@ -18,7 +18,7 @@ func (s *shard[M]) appendOutcome(o coord.Outcome, nowMs int64) {
 	for {
 		all := o.Records
 		if o.Split {
-			o.Records = fitting(all, s.part.Config().MaxMessageBytes)
+			o.Records = fitting(all, s.maxRecords())
 		}
 		data, err := s.build(&o, nowMs)
 		if err == nil {
@@ -52,16 +52,17 @@ func (s *shard[M]) appendOutcome(o coord.Outcome, nowMs int64) {
 	s.mail.poke() // the slot may have reported before h was held
 }
 
-// recordOverhead is more than a record takes besides its key and value.
-const recordOverhead = 32
+// maxRecords is how many bytes of records, by their Size, the partition takes in one batch.
+func (s *shard[M]) maxRecords() int {
+	cfg := s.part.Config()
+	return min(cfg.MaxMessageBytes, cfg.SegmentBytes) - batch.HeaderSize
+}
 
-// fitting returns as many records from the first on as fit into a batch of max bytes
-// uncompressed, at least one.
+// fitting returns as many records from the first on as fit into max bytes, at least one.
 func fitting(all []coord.Record, max int) []coord.Record {
-	size := batch.HeaderSize
+	size := 0
 	for i, r := range all {
-		size += recordOverhead + len(r.Key) + len(r.Value)
-		if size > max && i > 0 {
+		if size += r.Size(); size > max && i > 0 {
 			return all[:i]
 		}
 	}

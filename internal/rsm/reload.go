@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/gregorhq/gregor/internal/coord"
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/log"
 )
@@ -52,6 +53,9 @@ func (s *shard[M]) reload() (took time.Duration, ok bool) {
 	var failed failures
 	for {
 		s.machine, s.end = s.c.cfg.New(s.index), 0
+		if m, ok := any(s.machine).(coord.Bounded); ok {
+			m.BoundBatches(s.maxRecords)
+		}
 		s.c.loading <- struct{}{}
 		started := s.c.cfg.Clock.Now()
 		err := s.load()

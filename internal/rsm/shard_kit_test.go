@@ -30,6 +30,7 @@ const toyTopic = "__toys"
 type toy struct {
 	state  map[string]string
 	events *events
+	limit  func() int
 }
 
 // events is what machines report, over the life of a kit.
@@ -84,6 +85,8 @@ func (m *toy) ReplayTxnEnd(id int64, epoch int16, commit bool) error {
 	m.events.add("txn end %d.%d %v", id, epoch, commit)
 	return nil
 }
+
+func (m *toy) BoundBatches(limit func() int) { m.limit = limit }
 
 func (m *toy) Loaded(int64) coord.Outcome {
 	m.events.add("loaded %d", len(m.state))

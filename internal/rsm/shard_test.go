@@ -5,14 +5,17 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/gregorhq/gregor/internal/batch"
 	"github.com/gregorhq/gregor/internal/clock"
 	"github.com/gregorhq/gregor/internal/coord"
 	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/records"
 	"github.com/gregorhq/gregor/internal/vfs"
 )
 
@@ -145,6 +148,35 @@ func TestSplitOutcome(t *testing.T) {
 	k.want(held, "set", nil)
 	if got := k.events.since(1); got != "append failed many MESSAGE_TOO_LARGE, committed many" {
 		t.Errorf("events: %s", got)
+	}
+}
+
+// TestMachineFillsABatch: a machine learns how much one batch takes, and of a change of it
+// while it runs. So much is taken, and little more is not.
+func TestMachineFillsABatch(t *testing.T) {
+	k := newToyKit(t, alone, nil)
+	k.active()
+	fill := func(more int) Op[*toy] {
+		return func(m *toy, _ int64, to coord.Token) coord.Outcome {
+			o := coord.Answer(to, text(fmt.Sprint(m.limit())))
+			for left := m.limit(); left > 0; {
+				r := coord.Record{Key: []byte("k"), Value: make([]byte, 1)}
+				if left < 200 {
+					r.Value = make([]byte, max(1, left-r.Size()+1+more))
+				}
+				o.Records = append(o.Records, r)
+				left -= r.Size()
+			}
+			return o
+		}
+	}
+	for _, limit := range []string{"1048588", "4096", "2048"} {
+		c := records.NewConfigRecord()
+		c.ResourceType, c.ResourceName, c.Name, c.Value = 2, toyTopic, "max.message.bytes", &limit
+		k.apply(true, c)
+		n, _ := strconv.Atoi(limit)
+		k.want(k.do(fill(0)), strconv.Itoa(n-batch.HeaderSize), nil)
+		k.want(k.do(fill(n)), "", kafka.MessageTooLarge)
 	}
 }
 

@@ -34,15 +34,22 @@ type Machine struct {
 	armed int64
 	// lastEpochs are the LastProducerEpochs of records that are being appended.
 	lastEpochs map[string]int16
+	// limit is how many bytes the partition takes in one batch now, nil for any.
+	limit func() int
+	// refused has, by timer, the last id of the batch that was too large for the log.
+	refused map[string]string
 	// other counts records of kinds that are not known.
 	other int
 }
 
-var _ coord.Machine = (*Machine)(nil)
+var (
+	_ coord.Machine = (*Machine)(nil)
+	_ coord.Bounded = (*Machine)(nil)
+)
 
 // New returns a machine that knows nothing.
 func New(cfg Config) *Machine {
-	return &Machine{cfg: cfg, txns: map[string]*Transaction{}, ongoing: map[string]*Transaction{}, lastEpochs: map[string]int16{}}
+	return &Machine{cfg: cfg, txns: map[string]*Transaction{}, ongoing: map[string]*Transaction{}, lastEpochs: map[string]int16{}, refused: map[string]string{}}
 }
 
 // Len is the number of transactional ids.
@@ -58,9 +65,6 @@ const (
 	timerComplete  = "complete"
 	timerExpiry    = "expiry"
 )
-
-// maxBatchBytes bounds the records that timers write at once.
-const maxBatchBytes = 256 << 10
 
 // op is what the runtime gives back when the records of an outcome are committed, or
 // could not be appended.
@@ -148,7 +152,7 @@ func (m *Machine) OnTimer(key string, nowMs int64) coord.Outcome {
 	case timerDeadlines:
 		return m.abortLate(nowMs)
 	case timerComplete:
-		return m.complete(nowMs, slices.Sorted(maps.Keys(m.txns)))
+		return m.complete(nowMs, m.inTurn(timerComplete, slices.Sorted(maps.Keys(m.txns))))
 	case timerExpiry:
 		return m.expire(nowMs)
 	}
@@ -172,10 +176,7 @@ func (m *Machine) AppendFailed(o coord.Outcome, err error, nowMs int64) coord.Ou
 			delete(m.lastEpochs, id)
 		}
 		if o.retry != "" {
-			if o.retry == timerDeadlines {
-				m.armed = nowMs + m.cfg.RetryMs
-			}
-			out.Timers = append(out.Timers, coord.Timer{Key: o.retry, AtMs: nowMs + m.cfg.RetryMs})
+			out.Timers = append(out.Timers, m.retried(o, err, nowMs))
 		}
 	}
 	for _, r := range o.Replies {

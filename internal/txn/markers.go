@@ -76,19 +76,18 @@ func (m *Machine) MarkersWritten(nowMs int64, w *WriteMarkers, results []MarkerR
 // complete writes the end of those of the transactions whose markers are all written.
 func (m *Machine) complete(nowMs int64, ids []string) coord.Outcome {
 	var o coord.Outcome
-	done, size := &op{retry: timerComplete}, 0
+	done, left := &op{retry: timerComplete}, m.room()
 	for _, id := range ids {
 		t := m.txns[id]
 		if t == nil || !t.State.prepared() || len(t.Partitions) > 0 {
 			continue
 		}
-		if size > maxBatchBytes {
+		n := t.completed(nowMs)
+		r := n.record(m.cfg.TransactionVersion())
+		if !left.take(r) {
 			o.Timers = append(o.Timers, coord.Timer{Key: timerComplete, AtMs: nowMs})
 			break
 		}
-		n := t.completed(nowMs)
-		r := n.record(m.cfg.TransactionVersion())
-		size += len(r.Key) + len(r.Value)
 		m.lastEpochs[id] = n.LastProducerEpoch
 		o.Records = append(o.Records, r)
 		done.ids = append(done.ids, id)

@@ -2,11 +2,13 @@ package txn
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/gregorhq/gregor/internal/batch"
 	"github.com/gregorhq/gregor/internal/coord"
 	"github.com/gregorhq/gregor/internal/kafka"
 )
@@ -24,7 +26,10 @@ type bench struct {
 	held    []coord.Outcome
 	stalled bool
 	failing *kafka.Code // what the next append fails with
-	nextID  int64
+	// limit is the topic's max.message.bytes, 0 for none; refused counts the batches that
+	// were larger.
+	limit, refused int
+	nextID         int64
 	// needs are effects that wait for a producer id while idsHeld, else they get one at
 	// once; noIDs is what they get instead.
 	needs   []NeedProducerID
@@ -47,10 +52,17 @@ func newBench() *bench {
 }
 
 func (b *bench) machine() *Machine {
-	return New(Config{
+	m := New(Config{
 		MaxTimeoutMs: 900_000, RetryMs: 100, ExpirationMs: 7 * 86_400_000, ExpirationIntervalMs: 3_600_000,
 		TransactionVersion: func() int16 { return b.version },
 	})
+	m.BoundBatches(func() int {
+		if b.limit == 0 {
+			return math.MaxInt
+		}
+		return b.limit - batch.HeaderSize
+	})
+	return m
 }
 
 // reload is a new leader: it has what is committed, and nothing else.
@@ -88,6 +100,11 @@ func (b *bench) apply(o coord.Outcome) {
 		b.apply(b.m.AppendFailed(o, code, b.now))
 		return
 	}
+	if b.limit > 0 && batchSize(o.Records) > b.limit {
+		b.refused++
+		b.apply(b.m.AppendFailed(o, kafka.MessageTooLarge, b.now))
+		return
+	}
 	for _, r := range o.Records {
 		b.event("%s", describeRecord(r))
 		b.log = append(b.log, r)
@@ -97,6 +114,15 @@ func (b *bench) apply(o coord.Outcome) {
 	}
 	b.held = append(b.held, o)
 	b.settle()
+}
+
+// batchSize is how long the batch of the records is in the log.
+func batchSize(all []coord.Record) int {
+	b := batch.NewBuilder(0)
+	for _, r := range all {
+		b.Append(0, r.Key, r.Value, nil)
+	}
+	return b.Size()
 }
 
 // settle commits what is held.

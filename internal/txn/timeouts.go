@@ -28,15 +28,15 @@ func (m *Machine) nextDeadline() (at int64, ok bool) {
 func (m *Machine) abortLate(nowMs int64) coord.Outcome {
 	var o coord.Outcome
 	version := m.cfg.TransactionVersion()
-	done, size, again := &op{retry: timerDeadlines}, 0, int64(0)
-	for _, id := range slices.Sorted(maps.Keys(m.ongoing)) {
+	done, left, full, again := &op{retry: timerDeadlines}, m.room(), false, int64(0)
+	for _, id := range m.inTurn(timerDeadlines, slices.Sorted(maps.Keys(m.ongoing))) {
 		t := m.ongoing[id]
 		at, ok := t.deadline()
 		switch {
 		case !ok:
 			continue
 		case at > nowMs:
-		case size > maxBatchBytes:
+		case full:
 			at = nowMs
 		case version >= transactionVersion2 && exhausted(t.ProducerEpoch):
 			o.Effects = append(o.Effects, NeedProducerID{fence: id})
@@ -44,7 +44,10 @@ func (m *Machine) abortLate(nowMs int64) coord.Outcome {
 		default:
 			n := t.fencing(version, NoProducerID, nowMs)
 			r := n.record(version)
-			size += len(r.Key) + len(r.Value)
+			if full = !left.take(r); full {
+				at = nowMs
+				break
+			}
 			m.lastEpochs[id] = n.LastProducerEpoch
 			o.Records = append(o.Records, r)
 			o.Effects = append(o.Effects, m.markersOf(n)...)
@@ -68,21 +71,21 @@ func (m *Machine) abortLate(nowMs int64) coord.Outcome {
 // expire forgets the transactional ids that were idle for long.
 func (m *Machine) expire(nowMs int64) coord.Outcome {
 	var o coord.Outcome
-	again, size := nowMs+m.cfg.ExpirationIntervalMs, 0
-	for _, id := range slices.Sorted(maps.Keys(m.txns)) {
+	done, left, again := &op{retry: timerExpiry}, m.room(), nowMs+m.cfg.ExpirationIntervalMs
+	for _, id := range m.inTurn(timerExpiry, slices.Sorted(maps.Keys(m.txns))) {
 		if t := m.txns[id]; !t.State.idle() || t.LastUpdateMs > nowMs-m.cfg.ExpirationMs {
 			continue
 		}
-		if size > maxBatchBytes {
+		r := coord.Record{Key: AppendKey(nil, id)}
+		if !left.take(r) {
 			again = nowMs
 			break
 		}
-		o.Records = append(o.Records, coord.Record{Key: AppendKey(nil, id)})
-		size += len(id) + 16
+		o.Records = append(o.Records, r)
+		done.ids = append(done.ids, id)
 	}
 	if len(o.Records) > 0 {
-		// What could not be appended waits for the next round.
-		o.Op = &op{}
+		o.Op = done
 	}
 	o.Timers = []coord.Timer{{Key: timerExpiry, AtMs: again}}
 	return o
