@@ -326,7 +326,7 @@ func (op *fetchOp) downConvert() {
 		if part.Data.Size == 0 {
 			continue
 		}
-		raw, err := part.Data.Bytes()
+		raw, err := part.Records()
 		if err == nil {
 			limit := part.P.Config().MaxStoredBatchBytes()
 			op.items[i].converted, err = batch.DownConvert(raw, magic, part.FetchOffset, limit)

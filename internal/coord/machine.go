@@ -46,7 +46,8 @@ type Machine interface {
 	AppendFailed(o Outcome, err error, nowMs int64) Outcome
 
 	// Resigned is called last: the broker does not lead the partition any more. It is not
-	// called for a machine that was dropped because its load failed. The runtime answers every parked client with NOT_COORDINATOR itself.
+	// called for a machine that was dropped because its load failed. The runtime answers
+	// every parked client with NOT_COORDINATOR itself.
 	Resigned()
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"sync"
 
 	"github.com/gregorhq/gregor/internal/batch"
@@ -57,23 +58,6 @@ func (d *Data) Release() {
 		d.pins = nil
 	}
 	d.Spans = nil
-}
-
-// Bytes returns a copy of what was read.
-func (d *Data) Bytes() ([]byte, error) {
-	out := make([]byte, 0, d.Size)
-	for _, s := range d.Spans {
-		if s.B != nil {
-			out = append(out, s.B...)
-			continue
-		}
-		n := len(out)
-		out = out[:n+s.Len]
-		if _, err := s.File.ReadAt(out[n:], s.Off); err != nil {
-			return nil, kafka.KafkaStorageError.Errorf("reading the records from offset %d on: %w", d.FirstOffset, err)
-		}
-	}
-	return out, nil
 }
 
 // readTries bounds how often a read begins again because the log changed under it.
@@ -141,6 +125,35 @@ func (l *Log) judgeRead(seg *segment, err error) (again bool, _ error) {
 		return false, l.corrupt(seg, seg.size(), err)
 	}
 	return false, l.ioError(fmt.Sprintf("reading segment %d", seg.base), err)
+}
+
+// AppendData appends a copy of the bytes that Read returned to dst. Its errors are judged
+// like those of Read: one that does not pass takes the directory offline.
+func (l *Log) AppendData(dst []byte, d *Data) ([]byte, error) {
+	dst = slices.Grow(dst, d.Size)
+	for i := range d.Spans {
+		s := &d.Spans[i]
+		if s.File == nil {
+			dst = append(dst, s.B...)
+			continue
+		}
+		n := len(dst)
+		dst = dst[:n+s.Len]
+		if k, err := s.File.ReadAt(dst[n:], s.Off); k < s.Len {
+			return dst[:n], l.readFailed(fmt.Errorf("reading %d bytes at %d of %s: got %d: %w", s.Len, s.Off, s.File.Name(), k, err))
+		}
+	}
+	return dst, nil
+}
+
+func (l *Log) readFailed(err error) error {
+	if gone := l.err(); gone != nil {
+		return gone
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return kafka.CorruptMessage.Errorf("%s: the file ends before the records: %w", l.tp, err)
+	}
+	return l.ioError("reading records", err)
 }
 
 // readOnce is one try of Read. seg is the segment that it looked at last.

@@ -43,11 +43,16 @@ func (part *FetchPart) readLog(l *log.Log, op *FetchOp, maxBytes int, upTo int64
 	return nil
 }
 
+// Records returns a copy of Data's bytes.
+func (part *FetchPart) Records() ([]byte, error) {
+	return part.wait.view.log.AppendData(nil, &part.Data)
+}
+
 // passOver reads on until the first batch is one that an old message format can show.
 // Without that its consumer would ask for the offset of a transaction's end for ever.
 func passOver(l *log.Log, data log.Data, maxBytes int, upTo int64, minOne bool) (log.Data, error) {
 	for data.Size > 0 {
-		raw, err := data.Bytes()
+		raw, err := l.AppendData(nil, &data)
 		if err != nil {
 			data.Release()
 			return log.Data{}, err

@@ -1,13 +1,11 @@
 package replica
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/gregorhq/gregor/internal/batch"
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/log"
-	"github.com/gregorhq/gregor/internal/vfs"
 )
 
 const (
@@ -151,7 +149,7 @@ func (x *move) copy(nowMs int64, size int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	x.buf, err = appendSpans(x.buf[:0], d.Spans)
+	x.buf, err = src.AppendData(x.buf[:0], &d)
 	d.Release()
 	if err != nil {
 		return 0, err
@@ -182,23 +180,6 @@ func (x *move) catchUpOffsets() error {
 		return err
 	}
 	return nil
-}
-
-// appendSpans copies spans of a log.
-func appendSpans(dst []byte, spans []vfs.Span) ([]byte, error) {
-	for i := range spans {
-		s := &spans[i]
-		if s.File == nil {
-			dst = append(dst, s.B...)
-			continue
-		}
-		n := len(dst)
-		dst = append(dst, make([]byte, s.Len)...)
-		if k, err := s.File.ReadAt(dst[n:], s.Off); k < s.Len {
-			return dst[:n], fmt.Errorf("reading %d bytes at %d of %s: got %d: %w", s.Len, s.Off, s.File.Name(), k, err)
-		}
-	}
-	return dst, nil
 }
 
 // finish swaps the logs if the copy has caught up.

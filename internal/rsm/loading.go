@@ -8,7 +8,6 @@ import (
 	"github.com/gregorhq/gregor/internal/coord"
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/log"
-	"github.com/gregorhq/gregor/internal/vfs"
 )
 
 // MaxLoading bounds the shards of one coordinator that read their logs at a time.
@@ -61,12 +60,7 @@ func (s *shard[M]) loadSome(l *log.Log, at, end int64) (next int64, err error) {
 		return 0, err
 	}
 	next = data.NextOffset
-	buf := make([]byte, 0, data.Size)
-	for i := range data.Spans {
-		if buf, err = appendSpan(buf, &data.Spans[i]); err != nil {
-			break
-		}
-	}
+	buf, err := l.AppendData(nil, &data)
 	data.Release()
 	if err != nil {
 		return 0, err
@@ -132,17 +126,4 @@ func own(key, value []byte) coord.Record {
 		r.Value = b[len(key):len(b):len(b)]
 	}
 	return r
-}
-
-// appendSpan copies a span of a log.
-func appendSpan(dst []byte, s *vfs.Span) ([]byte, error) {
-	if s.File == nil {
-		return append(dst, s.B...), nil
-	}
-	n := len(dst)
-	dst = append(dst, make([]byte, s.Len)...)
-	if k, err := s.File.ReadAt(dst[n:], s.Off); k < s.Len {
-		return nil, fmt.Errorf("reading %d bytes at %d of %s: got %d: %w", s.Len, s.Off, s.File.Name(), k, err)
-	}
-	return dst, nil
 }

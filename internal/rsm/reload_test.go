@@ -134,19 +134,24 @@ func TestHalfLoadedMachineLeavesNothing(t *testing.T) {
 	})
 }
 
-// TestReadErrorOfRecordsIsTriedAgain: the bytes of the records are read apart from their
-// headers, which come first, and a disk that fails there may do so only once.
-func TestReadErrorOfRecordsIsTriedAgain(t *testing.T) {
+// TestReadErrorOfRecordsTakesTheDirectoryOffline: the bytes of the records are read apart
+// from their headers, which come first. A disk that fails there fails as a whole, and the
+// shard ends with the partition.
+func TestReadErrorOfRecordsTakesTheDirectoryOffline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, said := newReloadKit(t, func(c *CoordinatorConfig[*toy]) { c.LoadBufferSize = 1 << 20 })
 		k.fault.Add(vfs.Rule{Op: vfs.OpRead, Path: "*.log", Nth: 2, Err: syscall.EIO})
 		k.lead(1, true)
 		synctest.Wait()
-		if said.count() != 1 || !strings.Contains(said.last, "bytes at 0 of") || !strings.Contains(said.last, syscall.EIO.Error()) {
+		if said.count() != 1 || !strings.Contains(said.last, "reading records in log directory /data: reading") {
 			t.Fatalf("complained %d times, at last %q", said.count(), said.last)
 		}
-		k.pass(time.Second)
-		k.want(k.do(get("count", false)), "abcd", nil)
+		if _, err := k.part().Log().Read(0, 1, 4, true); !errors.Is(err, kafka.KafkaStorageError) {
+			t.Errorf("the directory is online: %v", err)
+		}
+		k.m.DirFailed("/data")
+		k.pass(maxPassingWait)
+		k.want(k.do(get("count", false)), "", kafka.NotCoordinator)
 	})
 }
 

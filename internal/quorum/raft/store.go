@@ -1,9 +1,7 @@
 package raft
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"sync"
 
 	etcdraft "go.etcd.io/raft/v3"
@@ -158,20 +156,9 @@ func readLog(l *log.Log, offset kafka.Offset, maxBytes int, upTo kafka.Offset) (
 		return nil, fmt.Errorf("reading the metadata log at offset %d: %w", offset, err)
 	}
 	defer d.Release()
-	out := make([]byte, 0, d.Size)
-	for _, sp := range d.Spans {
-		if sp.B != nil {
-			out = append(out, sp.B...)
-			continue
-		}
-		at := len(out)
-		out = out[:at+sp.Len]
-		if n, err := sp.File.ReadAt(out[at:], sp.Off); n < sp.Len {
-			if err == nil || errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
-			return nil, fmt.Errorf("reading the metadata log at offset %d: %w", offset, err)
-		}
+	out, err := l.AppendData(nil, &d)
+	if err != nil {
+		return nil, fmt.Errorf("reading the metadata log at offset %d: %w", offset, err)
 	}
 	return out, nil
 }
