@@ -45,7 +45,9 @@ func (m *mailbox[M]) put(it item[M], bounded bool) error {
 		return kafka.NotCoordinator
 	case bounded && len(m.items) >= m.limit:
 		m.mu.Unlock()
-		return kafka.CoordinatorLoadInProgress.Errorf("%d requests wait for the coordinator", m.limit)
+		// Not the code of a load, which a heartbeat is not told of since sessions begin
+		// anew after it: here they end while nobody gets to hear of the heartbeat.
+		return kafka.CoordinatorNotAvailable.Errorf("%d requests wait for the coordinator", m.limit)
 	}
 	m.items = append(m.items, it)
 	m.mu.Unlock()

@@ -38,8 +38,10 @@ type shard[M coord.Machine] struct {
 	timers    map[string]*deadline
 	// end is one past the last record that the machine has replayed.
 	end int64
-	// held are the outcomes that wait for a commit, ordered by end.
-	held []*held
+	// held are the outcomes that wait for a commit, ordered by end. The clients of the
+	// first of them, expired so many, were told REQUEST_TIMED_OUT.
+	held    []*held
+	expired int
 	// expiry wakes the loop when the oldest held outcome has waited for too long, at
 	// expiryAt; 0 when it is not set.
 	expiry   clock.Entry
@@ -54,9 +56,10 @@ type held struct {
 	replies  []coord.Reply
 	effects  []coord.Effect
 	deadline int64 // by elapsedMs
-	expired  bool  // replies were answered with REQUEST_TIMED_OUT
-
+	// slot tells of the commit, if told: of an append its own does, and of a barrier only
+	// where nothing else with the same end does.
 	slot replica.AppendSlot
+	told bool
 }
 
 // ready says whether requests are accepted.
@@ -216,11 +219,13 @@ func (s *shard[M]) barrier(o coord.Outcome) {
 func (s *shard[M]) hold(h *held, watch bool) {
 	now := s.elapsedMs()
 	h.deadline = now + s.c.cfg.CommitTimeout.Milliseconds()
+	// Ends only grow, and what tells of one is kept until its commit.
+	h.told = !watch || len(s.held) == 0 || s.held[len(s.held)-1].end < h.end
 	s.held = append(s.held, h)
 	if len(s.held) == 1 {
 		s.expireAt(h.deadline, now)
 	}
-	if watch && s.part.AwaitCommit(s.epoch, h.end, s, &h.slot) {
+	if watch && h.told && s.part.AwaitCommit(s.epoch, h.end, s, &h.slot) {
 		s.mail.poke() // it has happened meanwhile, or never will here
 	}
 }
@@ -243,6 +248,7 @@ func (s *shard[M]) settle() bool {
 		}
 		s.held[0] = nil
 		s.held = s.held[1:]
+		s.expired = max(s.expired-1, 0)
 		s.commit(h)
 	}
 	s.expire()
@@ -272,19 +278,25 @@ func (s *shard[M]) expire() {
 		return
 	}
 	now := s.elapsedMs()
-	for _, h := range s.held {
-		if h.expired {
-			continue
-		}
-		if h.deadline > now {
-			s.expireAt(h.deadline, now)
-			return
-		}
-		h.expired = true
+	kept, i := s.held[:s.expired], s.expired
+	for ; i < len(s.held) && s.held[i].deadline <= now; i++ {
+		h := s.held[i]
 		for _, r := range h.replies {
 			s.answer(r.To, nil, kafka.RequestTimedOut)
 		}
 		h.replies = nil
+		// Of a read nothing is left to do. While the watermark stands still the same
+		// clients ask again and again, and each would stay.
+		if h.told || h.op != nil || len(h.effects) > 0 {
+			kept = append(kept, h)
+		}
+	}
+	s.expired = len(kept)
+	rest := s.held[i:]
+	clear(s.held[len(kept)+copy(s.held[len(kept):], rest):])
+	s.held = s.held[:len(kept)+len(rest)]
+	if len(rest) > 0 {
+		s.expireAt(rest[0].deadline, now)
 	}
 }
 
@@ -314,7 +326,7 @@ func (s *shard[M]) resign() {
 	for _, t := range tokens {
 		s.answer(t, nil, kafka.NotCoordinator)
 	}
-	s.held = nil
+	s.held, s.expired = nil, 0
 	s.machine.Resigned()
 	s.c.cfg.Logger.Info("resigned as coordinator", "partition", s.part.TopicPartition(), "leaderEpoch", s.epoch)
 }

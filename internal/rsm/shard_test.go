@@ -270,6 +270,70 @@ func TestCommitTimeout(t *testing.T) {
 	k.want(third, "set", nil)
 }
 
+// TestReadsThatTimedOutAreForgotten: while the high watermark stands still clients ask
+// again and again. What waits stays what it was, and goes on when the watermark does.
+func TestReadsThatTimedOutAreForgotten(t *testing.T) {
+	k := newToyKit(t, two, nil)
+	k.active()
+	held := func() (n int) {
+		t.Helper()
+		s := k.c.routes.Load().shards[0]
+		k.want(k.do(func(_ *toy, _ int64, to coord.Token) coord.Outcome {
+			n = len(s.held)
+			return coord.Answer(to, text(""))
+		}), "", nil)
+		return n
+	}
+	ask := func() {
+		t.Helper()
+		var all []<-chan result
+		for range 100 {
+			all = append(all, k.do(get("a", true)))
+		}
+		k.none(all[0])
+		if n := held(); n < 100 {
+			t.Fatalf("%d outcomes are held, of 100 reads", n)
+		}
+		k.clock.Advance(5 * time.Second)
+		for _, c := range all {
+			k.want(c, "", kafka.RequestTimedOut)
+		}
+	}
+	first := k.do(set("a", "1"))
+	k.none(first)
+	for range 3 {
+		ask()
+		if n := held(); n != 1 {
+			t.Fatalf("%d outcomes are held, the append is one", n)
+		}
+	}
+	k.want(first, "", kafka.RequestTimedOut)
+	late := k.do(get("a", true))
+	k.none(late)
+	k.follow(1)
+	k.want(late, "1", nil)
+	if n := held(); n != 0 || !strings.HasSuffix(k.events.since(0), "committed a") {
+		t.Fatalf("%d outcomes are held behind the watermark; events %s", n, k.events.since(0))
+	}
+	// In a new epoch no append of its own tells of the commit: one of the reads does.
+	k.none(k.do(set("b", "2")))
+	k.lead(1, true)
+	k.active()
+	for range 3 {
+		ask()
+		if n := held(); n != 1 {
+			t.Fatalf("%d outcomes are held, one read tells of the commit", n)
+		}
+	}
+	late = k.do(get("b", true))
+	k.none(late)
+	k.follow(2)
+	k.want(late, "2", nil)
+	if n := held(); n != 0 {
+		t.Fatalf("%d outcomes are held behind the watermark", n)
+	}
+}
+
 // TestTimers: a timer comes once, at its last time; a cancelled one does not.
 // stepped is a clock of which the wall time was set back.
 type stepped struct {
@@ -358,7 +422,7 @@ func TestMailboxIsBounded(t *testing.T) {
 	for range CoordinatorMailbox {
 		last = k.do(get("", false))
 	}
-	k.want(k.do(get("", false)), "", kafka.CoordinatorLoadInProgress)
+	k.want(k.do(get("", false)), "", kafka.CoordinatorNotAvailable)
 	// The broker's own work is not refused.
 	k.c.Post(0, 0, set("a", "1"))
 	close(hold)
