@@ -76,9 +76,15 @@ func newConn(s *Server, l *Listener, sock *netx.Socket, id uint64, host string) 
 }
 
 // enqueue appends a request that was just read. It says whether somebody else
-// completed a response that the reader should write first.
+// completed a response that the reader should write first. On a connection that was
+// killed meanwhile the queue stays empty: nobody would take the request out of it again
+// when it is completed, and dropped, and serves another connection.
 func (c *conn) enqueue(r *Request) (flush bool) {
 	c.mu.Lock()
+	if c.dead.Load() {
+		c.mu.Unlock()
+		return false
+	}
 	if c.tail == nil {
 		c.head = r
 	} else {

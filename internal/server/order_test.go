@@ -231,3 +231,33 @@ func TestBodySurvivesUntilReply(t *testing.T) {
 	}
 	eventually(t, "the memory is given back", func() bool { return k.s.MemoryInUse() == 0 })
 }
+
+// TestNothingIsQueuedOnADeadConnection: the reader may have a request in its hands when the
+// connection is killed. The request is recycled when it is completed; a queue that still
+// had it would take the next one that it becomes, on another connection.
+func TestNothingIsQueuedOnADeadConnection(t *testing.T) {
+	k := newKit(t, echo, nil)
+	c := k.dial()
+	c.send(1, nil)
+	c.expect(1, "")
+	conn := k.s.snapshot()[0]
+	conn.kill()
+	r := requestPool.Get().(*Request)
+	r.conn, r.api = conn, k.s.metrics.API(testKey)
+	r.refs.Store(2)
+	r.state.Store(statePending)
+	k.s.metrics.RequestsInFlight.Add(1)
+	if conn.enqueue(r) {
+		t.Error("there is something to write")
+	}
+	echo(r)
+	r.unref()
+	conn.mu.Lock()
+	defer conn.mu.Unlock()
+	if conn.head != nil || conn.tail != nil {
+		t.Fatal("a dead connection has a request that is in the pool again")
+	}
+	if n := k.s.metrics.RequestsInFlight.Load(); n != 0 {
+		t.Errorf("%d requests are in flight", n)
+	}
+}

@@ -7,6 +7,7 @@ const (
 	isrProposal  = "internal/isr/proposal.go"
 	partition    = "internal/replica/partition.go"
 	fetchDoor    = "internal/replica/fetch.go"
+	fetchLog     = "internal/replica/fetchlog.go"
 	followerFile = "internal/replica/follower.go"
 	manager      = "internal/replica/manager.go"
 	replicaDirs  = "internal/replica/dirs.go"
@@ -99,9 +100,9 @@ var mutants = []mutant{
 		"	for at := l.LogStartOffset(); at < end; {", "	for at := end; at < end; {"}}},
 	{"T12", "the last stable offset is the high watermark", 1, []edit{{logFile,
 		"	return min(hw, l.unstable.Load())\n", "	return min(hw, max(hw, l.unstable.Load()))\n"}}},
-	{"T13", "aborted transactions are not told to the reader", 1, []edit{{fetchDoor,
-		"		if part.Aborted, err = v.log.AbortedTxns(part.FetchOffset, data.NextOffset); err != nil {",
-		"		if part.Aborted, err = v.log.AbortedTxns(part.FetchOffset, part.FetchOffset); err != nil {"}}},
+	{"T13", "aborted transactions are not told to the reader", 1, []edit{{fetchLog,
+		"		part.Aborted, err = l.AbortedTxns(part.FetchOffset, data.NextOffset)\n",
+		"		part.Aborted, err = l.AbortedTxns(part.FetchOffset, part.FetchOffset)\n"}}},
 	{"T10", "epochs stay, though clients were told that they rise", 1, []edit{{transaction,
 		"		n.LastProducerEpoch = t.ProducerEpoch\n		if t.ProducerEpoch < math.MaxInt16 {", "		n.LastProducerEpoch = t.ProducerEpoch\n		if t.ProducerEpoch < 0 {"}}},
 	{"T9-markers", "one partition of a transaction gets no marker", 1, []edit{{markers,
