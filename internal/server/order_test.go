@@ -9,6 +9,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/gregorhq/gregor/internal/bufpool"
+	"github.com/gregorhq/gregor/internal/wire"
 )
 
 // TestPipelinedInOrder sends a thousand requests before it reads anything.
@@ -259,5 +264,22 @@ func TestNothingIsQueuedOnADeadConnection(t *testing.T) {
 	}
 	if n := k.s.metrics.RequestsInFlight.Load(); n != 0 {
 		t.Errorf("%d requests are in flight", n)
+	}
+}
+
+// TestAnswersHoldWhatTheyAre: a small answer behind a large one of the same kind does not
+// keep a large buffer while it waits to leave.
+func TestAnswersHoldWhatTheyAre(t *testing.T) {
+	for _, size := range []int{0, 100, 3000, 200_000} {
+		r := &Request{Header: wire.RequestHeader{Key: testKey}, api: new(APIMetrics)}
+		r.api.sizeHint.Store(1 << 20)
+		resp := kmsg.NewPtrHeartbeatResponse()
+		resp.SetVersion(4)
+		resp.UnknownTags.Set(7, bytes.Repeat([]byte("x"), size))
+		r.encode(resp, 4)
+		if c := r.outBuf.Cap(); c > 4*max(len(r.out), bufpool.MinPooled) || !bytes.HasSuffix(r.out, bytes.Repeat([]byte("x"), size)) || r.size != len(r.out) {
+			t.Errorf("an answer of %d bytes holds %d", len(r.out), c)
+		}
+		r.outBuf.Release()
 	}
 }

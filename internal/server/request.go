@@ -116,9 +116,17 @@ func (r *Request) encode(resp kmsg.Response, version int16) {
 	if hint := int32(len(b)); hint != r.api.sizeHint.Load() {
 		r.api.sizeHint.Store(hint)
 	}
-	if len(b) > r.outBuf.Cap() {
+	switch size := r.outBuf.Cap(); {
+	case len(b) > size:
 		r.outBuf.Release() // the encoder moved to a larger buffer of its own
 		r.outBuf = nil
+	case size > 4*max(len(b), bufpool.MinPooled):
+		// The last one was much larger. It counts as what it is while it waits to leave,
+		// so it must not hold more.
+		small := bufpool.Get(len(b))
+		b = append(small.Bytes(small.Cap())[:0], b...)
+		r.outBuf.Release()
+		r.outBuf = small
 	}
 	r.out = b
 	r.seal(len(b))
