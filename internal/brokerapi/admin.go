@@ -2,7 +2,6 @@ package brokerapi
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -108,7 +107,7 @@ func (a *API) ask(who onBehalf, req kmsg.Request, timeoutMs int32, alive func() 
 			reply.Response.SetVersion(req.GetVersion())
 			return reply.Response
 		}
-		if !errors.Is(err, kafka.NotController) || !alive() {
+		if kafka.CodeOf(err) != kafka.NotController || !alive() {
 			return controller.FailAll(req, err)
 		}
 		if a.Clock.Sleep(ctx, retryPause) != nil {

@@ -48,6 +48,10 @@ type Controllers struct {
 // again.
 const leaderPause = 50 * time.Millisecond
 
+// forwardFor is for how long a client's request is tried again, as with Apache Kafka's
+// brokers (their channel's retry timeout).
+const forwardFor = time.Minute
+
 // NewControllers returns a channel from node self. local is its own controller, which
 // is asked directly while it leads; nil if it has none.
 func NewControllers(o Options, self kafka.NodeID, local LocalController, leader func() Leader) *Controllers {
@@ -82,8 +86,11 @@ func ClientOf(ctx context.Context) Client {
 // a request may be decided twice, and the second decision is what is returned. The
 // error is RequestTimedOut when ctx ends first, or what the controller says of the
 // request as a whole. The reply's EndOffset is -1 when the controller does not tell it.
+// What a client asked for is not tried again after forwardFor: by then the client may be
+// gone, and would not expect it to be done.
 func (c *Controllers) Do(ctx context.Context, principal string, req kmsg.Request) (rsm.Reply, error) {
 	var last error
+	began := c.o.Clock.Now()
 	for {
 		change := c.changed()
 		reply, err := c.try(ctx, principal, req)
@@ -91,7 +98,7 @@ func (c *Controllers) Do(ctx context.Context, principal string, req kmsg.Request
 			return reply, err
 		}
 		last = err
-		if c.wait(ctx, change) != nil {
+		if c.wait(ctx, change) != nil || !ownRequest(req.Key()) && c.o.Clock.Since(began) >= forwardFor {
 			return rsm.Reply{}, kafka.RequestTimedOut.Errorf("%s: no active controller answered in time: %w", wire.Name(req.Key()), last)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -76,6 +77,28 @@ func TestControllersFollowTheLeader(t *testing.T) {
 }
 
 // A leader that keeps silent is left as soon as there is another.
+// TestForwardingEnds: a client that waits for longer than its request is tried again may
+// be gone. The broker's own requests wait for as long as they want.
+func TestForwardingEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o, _ := options()
+		c := NewControllers(o, 9, nil, func() Leader { return Leader{ID: kafka.NoNode} })
+		defer c.Close()
+		for _, tt := range []struct {
+			req  kmsg.Request
+			want time.Duration
+		}{{kmsg.NewPtrCreateTopicsRequest(), forwardFor}, {heartbeat(1), time.Hour}} {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+			began := time.Now()
+			_, err := c.Do(ctx, "User:a", tt.req)
+			cancel()
+			if took := time.Since(began).Round(time.Second); kafka.CodeOf(err) != kafka.RequestTimedOut || took != tt.want {
+				t.Errorf("%s: %v after %v, want the end after %v", wire.Name(tt.req.Key()), err, took, tt.want)
+			}
+		}
+	})
+}
+
 func TestControllersLeaveASilentLeader(t *testing.T) {
 	o, n := options()
 	asked, release := make(chan struct{}), make(chan struct{})
