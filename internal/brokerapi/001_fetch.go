@@ -2,6 +2,7 @@ package brokerapi
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -50,6 +51,7 @@ type fetchOp struct {
 	entries []fetchsession.Entry
 	forget  []fetchsession.Key
 	items   []fetchItem
+	listed  map[fetchsession.Key]int // the items' places, of a request with many
 
 	kind    sessionKind
 	shard   *sessionShard
@@ -166,7 +168,9 @@ func (op *fetchOp) stableTopic(i int) string {
 	return op.api.stable(name)
 }
 
-// keepNames lists the partitions of a request that stands for itself.
+// keepNames lists the partitions of a request that stands for itself. Of one that is named
+// again the last parameters count, as in Kafka: a fetch must not wait on a partition more
+// often than there are partitions.
 func (op *fetchOp) keepNames() {
 	if op.kind != sessionless && op.kind != newSession {
 		return
@@ -174,16 +178,42 @@ func (op *fetchOp) keepNames() {
 	for i := range op.entries {
 		e := &op.entries[i]
 		e.Topic = op.stableTopic(i)
+		if at, again := op.named(e.Key); again {
+			op.f.Parts[at] = fetchPart(e.Params)
+			continue
+		}
 		op.addItem(e.Key, e.Topic, e.Params)
 	}
 }
 
+// fewEntries are looked through faster than a map is filled.
+const fewEntries = 32
+
+// named says where a partition is listed already, and notes where it will be if it is not.
+func (op *fetchOp) named(key fetchsession.Key) (at int, again bool) {
+	if len(op.entries) <= fewEntries {
+		at = slices.IndexFunc(op.items, func(it fetchItem) bool { return it.key == key })
+		return at, at >= 0
+	}
+	if op.listed == nil {
+		op.listed = make(map[fetchsession.Key]int, len(op.entries))
+	}
+	if at, again = op.listed[key]; !again {
+		op.listed[key] = len(op.items)
+	}
+	return at, again
+}
+
 func (op *fetchOp) addItem(key fetchsession.Key, name string, p fetchsession.Params) {
 	op.items = append(op.items, fetchItem{key: key, name: name, keep: true})
-	op.f.Parts = append(op.f.Parts, replica.FetchPart{
+	op.f.Parts = append(op.f.Parts, fetchPart(p))
+}
+
+func fetchPart(p fetchsession.Params) replica.FetchPart {
+	return replica.FetchPart{
 		FetchOffset: p.FetchOffset, FollowerLogStart: p.LogStartOffset, MaxBytes: max(0, int(p.MaxBytes)),
 		CurrentLeaderEpoch: p.CurrentLeaderEpoch, LastFetchedEpoch: p.LastFetchedEpoch,
-	})
+	}
 }
 
 // resolve finds the partitions.
@@ -355,6 +385,7 @@ func (op *fetchOp) reset() {
 		return
 	}
 	clear(op.items)
+	clear(op.listed)
 	clear(op.entries)
 	clear(op.f.Parts)
 	clear(op.spans)

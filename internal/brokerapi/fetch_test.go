@@ -417,3 +417,35 @@ func TestConfigChangesApplyAtOnce(t *testing.T) {
 	set("min.insync.replicas", "1")
 	wantCode(t, "min ISR lowered", c.produce("t", 0, -1, big).ErrorCode, nil)
 }
+
+// TestFetchNamesAPartitionTwice: it is answered once, by what is asked for last.
+func TestFetchNamesAPartitionTwice(t *testing.T) {
+	for _, times := range []int{2, fewEntries, 1000} {
+		k := newKit(t, nil)
+		k.topic1("t")
+		c := k.client()
+		c.mustProduce("t", 0, "a")
+		c.mustProduce("t", 0, "b")
+		parts := make([]int32, times)
+		req := fetchReq("t", 0, parts...)
+		req.Topics[0].Partitions[times-1].FetchOffset = 1
+		resp := c.do(noWait(req)).(*kmsg.FetchResponse)
+		if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
+			t.Fatalf("%d times: %d topics, %+v", times, len(resp.Topics), resp.Topics)
+		}
+		if v := values(t, resp.Topics[0].Partitions[0].RecordBatches, 1); len(v) != 1 || v[0] != "b" {
+			t.Errorf("%d times: %q", times, v)
+		}
+		req = fetchReq("t", 2, parts...)
+		req.MinBytes, req.MaxWaitMillis = 1, 60_000
+		c.send(req)
+		k.parked(1)
+		if n := k.reps.Stats.DelayedFetchRequests.Load(); n != 1 {
+			t.Errorf("%d fetches are parked", n)
+		}
+		k.client().mustProduce("t", 0, "c")
+		if v := values(t, fetched(t, c.receive(req)).RecordBatches, 2); len(v) != 1 || v[0] != "c" {
+			t.Errorf("%d times: %q", times, v)
+		}
+	}
+}
