@@ -36,7 +36,8 @@ func NewBudget(max int64) *Budget { return &Budget{max: max} }
 // Max returns the bound; zero or less means none.
 func (b *Budget) Max() int64 { return b.max }
 
-// InUse returns the bytes in use. It is above the bound only while one request larger than the bound is alone in use.
+// InUse returns the bytes in use. It is above the bound only while one request larger than the bound is alone in use, and
+// by what Take took.
 func (b *Budget) InUse() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -64,6 +65,13 @@ func (b *Budget) TryAcquire(n int64) bool {
 	}
 	b.used += n
 	return true
+}
+
+// Take takes n bytes at once, whether they are free or not. It is for those who must not wait for others.
+func (b *Budget) Take(n int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.used += n
 }
 
 // Acquire takes n bytes, waiting for its turn. It returns ctx's error, having taken nothing, if ctx ends first.

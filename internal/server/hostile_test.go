@@ -232,6 +232,37 @@ func TestMemoryBudget(t *testing.T) {
 	}
 }
 
+// TestBrokersDoNotWaitForMemory: clients that use all of the budget hold up no follower.
+func TestBrokersDoNotWaitForMemory(t *testing.T) {
+	var p parked
+	k := newKit(t, p.handle, func(c *Config) {
+		c.QueuedMaxRequestBytes, c.SocketRequestMaxBytes, c.FirstRequestMaxBytes = 128<<10, 1<<20, 1<<20
+		c.Listeners = append(c.Listeners, ListenerConfig{Name: "REPLICATION", Addr: "127.0.0.1:0", AdvertisedHost: "localhost", InterBroker: true,
+			Table: Table{testKey: {Handler: HandlerFunc(echo)}}})
+	})
+	body := bytes.Repeat([]byte("m"), 60<<10)
+	clients := make([]*client, 4)
+	for i := range clients {
+		clients[i] = k.dial()
+		go clients[i].send(int32(i), body)
+	}
+	eventually(t, "clients wait for memory", func() bool { return k.s.budget.Waiting() })
+	follower := k.dial("REPLICATION")
+	follower.send(9, body)
+	follower.expect(9, string(body))
+	for done := 0; done < len(clients); {
+		eventually(t, "more requests come", func() bool { return p.len() > 0 })
+		for _, r := range p.take() {
+			r.ReplyRaw(nil)
+			done++
+		}
+	}
+	for i, c := range clients {
+		c.expect(int32(i), "")
+	}
+	eventually(t, "all memory is free", func() bool { return k.s.MemoryInUse() == 0 })
+}
+
 // TestStalledConnectionIsEvicted: who holds memory for a request and sends nothing is
 // closed when others need it.
 func TestStalledConnectionIsEvicted(t *testing.T) {

@@ -236,7 +236,10 @@ func (c *conn) charge(f *frame) error {
 	if f.charged != 0 {
 		return nil
 	}
-	if !b.TryAcquire(n) {
+	if c.srv.quotas.protected(c.l) {
+		// Followers that wait behind slow clients would fall out of the ISR.
+		b.Take(n)
+	} else if !b.TryAcquire(n) {
 		c.srv.metrics.MemoryWaits.Add(1)
 		c.srv.metrics.MemoryWaiting.Add(1)
 		c.endStage1()
