@@ -4,5 +4,6 @@
 // The Loader owns one goroutine. It applies committed batches to an immutable
 // metadata.Image, calls the publishers in the order in which they were given,
 // and stores the image pointer last: who sees an image through Current may rely
-// on every publisher having acted on it.
+// on every publisher having acted on it. The engine that hands the batches in never waits
+// for a publisher.
 package publish

@@ -15,8 +15,8 @@ import (
 	"github.com/gregorhq/gregor/internal/storage"
 )
 
-// QueueSize bounds the batches that wait for the loader.
-const QueueSize = 256
+// stepBatches bounds the batches that make one step of the image.
+const stepBatches = 256
 
 // Update is one step of the image.
 type Update struct {
@@ -42,7 +42,8 @@ type Publisher interface {
 }
 
 // Loader applies the committed log and publishes images. It is a quorum.Listener:
-// register it with the engine before the engine is started.
+// register it with the engine before the engine is started. What the engine tells waits
+// in a quorum.Queue, so that the engine never waits for a publisher.
 //
 // Nothing is published before the loader has caught up: until it knows a leader
 // and has applied what was committed before, publishers would act on a state of
@@ -60,7 +61,7 @@ type Loader struct {
 	onFatal    func(error)
 	publishers []Publisher // fixed by Start
 
-	queue   chan item
+	queue   *quorum.Queue[item]
 	stop    chan struct{}
 	done    chan struct{}
 	once    sync.Once
@@ -98,7 +99,7 @@ type waiter struct {
 func New(log *slog.Logger, onFatal func(error), publishers ...Publisher) *Loader {
 	l := &Loader{
 		log: log, onFatal: onFatal, publishers: publishers,
-		queue: make(chan item, QueueSize), stop: make(chan struct{}), done: make(chan struct{}),
+		queue: quorum.NewQueue[item](), stop: make(chan struct{}), done: make(chan struct{}),
 		state: metadata.NewLog(metadata.Empty()), waiters: map[*waiter]struct{}{},
 	}
 	l.current.Store(l.state.Image())
@@ -155,16 +156,16 @@ func (l *Loader) Close() {
 	l.once.Do(func() { close(l.stop) })
 	if l.started.Load() {
 		<-l.done
+	} else {
+		l.queue.Close()
 	}
 }
 
 func (l *Loader) send(it item) error {
-	select {
-	case l.queue <- it:
-		return nil
-	case <-l.done:
+	if !l.queue.Put(it) {
 		return errors.New("the metadata loader has ended")
 	}
+	return nil
 }
 
 // HandleCommit takes the next committed batch.
@@ -191,23 +192,33 @@ func (l *Loader) HandleLeaderChange(ll quorum.LeaderAndEpoch) {
 
 func (l *Loader) run() {
 	defer close(l.done)
+	defer l.queue.Close()
 	for {
 		select {
 		case <-l.stop:
 			return
-		case it := <-l.queue:
-			if err := l.apply(it); err != nil {
-				l.log.Error("the metadata log cannot be applied", "error", err)
-				if l.onFatal != nil {
-					l.onFatal(err)
-				}
-				return
+		case <-l.queue.Ready():
+		}
+		select {
+		case <-l.stop: // whatever waits
+			return
+		default:
+		}
+		it, ok := l.queue.Next()
+		if !ok {
+			continue
+		}
+		if err := l.apply(it); err != nil {
+			l.log.Error("the metadata log cannot be applied", "error", err)
+			if l.onFatal != nil {
+				l.onFatal(err)
 			}
+			return
 		}
 	}
 }
 
-// apply takes an item and every batch that waits behind it, and publishes the step
+// apply takes an item and the batches that wait behind it, and publishes the step
 // that they make together.
 func (l *Loader) apply(it item) error {
 	switch {
@@ -237,24 +248,21 @@ func (l *Loader) apply(it item) error {
 	return nil
 }
 
-// gather collects the batches that wait behind first. An item of another kind that
-// ended the search comes back as next.
+// gather collects the batches that wait behind first, up to stepBatches. An item of
+// another kind that ended the search comes back as next.
 func (l *Loader) gather(first *quorum.Batch) (batches []metadata.Batch, next item, more bool) {
 	batches = []metadata.Batch{first.Batch}
 	l.bytes += int64(first.SizeBytes)
-	for len(batches) < QueueSize {
-		select {
-		case next = <-l.queue:
-			if next.batch == nil {
-				return batches, next, true
-			}
-			batches = append(batches, next.batch.Batch)
-			l.bytes += int64(next.batch.SizeBytes)
-		default:
-			return batches, item{}, false
+	for len(batches) < stepBatches {
+		next, more = l.queue.Next()
+		if !more || next.batch == nil {
+			break
 		}
+		batches = append(batches, next.batch.Batch)
+		l.bytes += int64(next.batch.SizeBytes)
+		more = false
 	}
-	return batches, item{}, false
+	return batches, next, more
 }
 
 // tryGate publishes for the first time when the state is new enough.
