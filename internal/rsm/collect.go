@@ -95,7 +95,7 @@ func newControllerMetrics() ControllerMetrics {
 func (c *Controller) Metrics() ControllerMetrics { return c.metrics }
 
 // Queued is how many events wait for the loop.
-func (c *Controller) Queued() int { return len(c.mailbox) }
+func (c *Controller) Queued() int { return c.mailbox.Len() }
 
 // since is the time since the controller was made.
 func (c *Controller) since() time.Duration { return c.cfg.Clock.Since(c.began) }

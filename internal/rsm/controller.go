@@ -20,8 +20,8 @@ import (
 	"github.com/gregorhq/gregor/internal/storage"
 )
 
-// MailboxSize bounds the events that wait for the loop.
-const MailboxSize = 1024
+// MaxOperations bounds the operations that wait for the loop.
+const MaxOperations = 1024
 
 // Config is what a Controller works with. All but OnFatal are required.
 type Config struct {
@@ -52,7 +52,10 @@ type Reply struct {
 // quorum.Listener: register it with the engine before the engine is started.
 type Controller struct {
 	cfg     Config
-	mailbox chan event
+	mailbox *quorum.Queue[event] // everything for the loop, in the order in which it came
+	// room holds a token for each operation in the mailbox. What the engine tells needs
+	// none, so that its goroutine waits neither for the loop nor for those who ask.
+	room    chan struct{}
 	stop    chan struct{}
 	done    chan struct{}
 	once    sync.Once
@@ -87,7 +90,7 @@ var _ quorum.Listener = (*Controller)(nil)
 // New returns a stand-by controller.
 func New(cfg Config) *Controller {
 	return &Controller{
-		cfg: cfg, mailbox: make(chan event, MailboxSize),
+		cfg: cfg, mailbox: quorum.NewQueue[event](), room: make(chan struct{}, MaxOperations),
 		stop: make(chan struct{}), done: make(chan struct{}), active: make(chan struct{}),
 		log: metadata.NewLog(metadata.Empty()), epoch: kafka.NoEpoch, began: cfg.Clock.Now(),
 		metrics: newControllerMetrics(),
@@ -139,6 +142,8 @@ func (c *Controller) Close() {
 	c.once.Do(func() { close(c.stop) })
 	if c.started.Load() {
 		<-c.done
+	} else {
+		c.mailbox.Close()
 	}
 }
 
@@ -196,10 +201,13 @@ func (c *Controller) Do(ctx context.Context, principal string, req kmsg.Request)
 	}
 	op := &operation{req: req, done: make(chan outcome, 1), at: c.since()}
 	select {
-	case c.mailbox <- event{op: op}:
+	case c.room <- struct{}{}:
 	case <-ctx.Done():
 		return Reply{}, timedOut(ctx, principal, req)
 	case <-c.stop:
+		return Reply{}, errNotActive
+	}
+	if !c.mailbox.Put(event{op: op}) {
 		return Reply{}, errNotActive
 	}
 	select {
@@ -224,12 +232,10 @@ func timedOut(ctx context.Context, principal string, req kmsg.Request) error {
 
 // send puts an event of the log into the mailbox.
 func (c *Controller) send(ev event) error {
-	select {
-	case c.mailbox <- ev:
-		return nil
-	case <-c.done:
+	if !c.mailbox.Put(ev) {
 		return errors.New("the controller loop has ended")
 	}
+	return nil
 }
 
 // HandleCommit takes the next committed batch.

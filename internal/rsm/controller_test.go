@@ -39,6 +39,9 @@ type fakeEngine struct {
 	refuse    error
 	resigned  []kafka.LeaderEpoch
 	listener  quorum.Listener
+	// deciding is called, without the lock, when a decision begins; it is set before
+	// anything is asked.
+	deciding func()
 }
 
 func newFakeEngine() *fakeEngine {
@@ -69,7 +72,22 @@ func (e *fakeEngine) NextOffset(kafka.LeaderEpoch) kafka.Offset {
 	return e.end
 }
 
-func (e *fakeEngine) KRaftVersion() int16 { return 0 }
+func (e *fakeEngine) KRaftVersion() int16 {
+	e.mu.Lock()
+	deciding := e.deciding
+	e.mu.Unlock()
+	if deciding != nil {
+		deciding()
+	}
+	return 0
+}
+
+// onDecision sets deciding.
+func (e *fakeEngine) onDecision(f func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.deciding = f
+}
 
 func (e *fakeEngine) Resign(epoch kafka.LeaderEpoch) {
 	e.mu.Lock()
@@ -202,7 +220,8 @@ func ask(c *Controller, req kmsg.Request) <-chan outcome {
 // several is known.
 func put(c *Controller, req kmsg.Request) <-chan outcome {
 	op := &operation{req: req, done: make(chan outcome, 1)}
-	c.mailbox <- event{op: op}
+	c.room <- struct{}{}
+	c.mailbox.Put(event{op: op})
 	return op.done
 }
 

@@ -3,8 +3,9 @@
 // The controller is one: its minds are package controller (what to do) and package
 // metadata (the state), its log is a quorum.Engine. One goroutine, started by
 // Controller.Start and stopped by Close, owns all of a Controller's state. Everything
-// reaches it through one bounded mailbox: requests, committed batches, leader changes
-// and timers. Its invariants:
+// reaches it through one mailbox: requests, committed batches, leader changes and timers.
+// Requests have a bound there, which nothing else counts against: the engine never waits.
+// Its invariants:
 //   - a reply is sent only after every record that it rests on is committed;
 //   - when leadership is lost the speculative image is dropped and every parked
 //     reply becomes NOT_CONTROLLER;

@@ -20,9 +20,13 @@ const (
 	maxBytesPerBatch   = 4 << 20
 )
 
+// eventsPerRound bounds the events that are handled before the timer gets its turn.
+const eventsPerRound = 1024
+
 // run is the loop.
 func (c *Controller) run() {
 	defer close(c.done)
+	defer c.mailbox.Close()
 	defer c.deactivate()
 	t := c.cfg.Clock.NewTimer(math.MaxInt64)
 	defer t.Stop()
@@ -30,8 +34,7 @@ func (c *Controller) run() {
 		select {
 		case <-c.stop:
 			return
-		case ev := <-c.mailbox:
-			c.handle(ev)
+		case <-c.mailbox.Ready():
 			c.drain()
 		case <-t.C():
 			c.onTimer()
@@ -43,19 +46,24 @@ func (c *Controller) run() {
 // drain handles what is in the mailbox already, so that the timer is set once for
 // many events.
 func (c *Controller) drain() {
-	for range MailboxSize {
+	for range eventsPerRound {
 		select {
-		case ev := <-c.mailbox:
-			c.handle(ev)
+		case <-c.stop: // whatever waits
+			return
 		default:
+		}
+		ev, ok := c.mailbox.Next()
+		if !ok {
 			return
 		}
+		c.handle(ev)
 	}
 }
 
 func (c *Controller) handle(ev event) {
 	switch {
 	case ev.op != nil:
+		<-c.room
 		begin := c.since()
 		c.metrics.QueueTimes.Observe(int64(begin - ev.op.at))
 		c.handleOperation(ev.op)
