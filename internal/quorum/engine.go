@@ -113,7 +113,8 @@ type Engine interface {
 	Propose(epoch kafka.LeaderEpoch, recs []records.Message) (lastOffset kafka.Offset, err error)
 
 	// NextOffset is the offset that the next proposed record gets if this node leads
-	// in the epoch, and the log end otherwise.
+	// in the epoch, and the log end otherwise. It gets a later one when the quorum
+	// writes records of its own before it is proposed, for a change of the voters.
 	NextOffset(epoch kafka.LeaderEpoch) kafka.Offset
 
 	// UpgradeKRaftVersion appends the records that make version the kraft.version,

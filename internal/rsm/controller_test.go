@@ -42,6 +42,8 @@ type fakeEngine struct {
 	// deciding is called, without the lock, when a decision begins; it is set before
 	// anything is asked.
 	deciding func()
+	// proposing is called, with the lock, before a batch is appended; it is set under it.
+	proposing func()
 }
 
 func newFakeEngine() *fakeEngine {
@@ -58,6 +60,9 @@ func (e *fakeEngine) Propose(epoch kafka.LeaderEpoch, recs []records.Message) (k
 	}
 	if e.leader.Epoch != epoch {
 		return 0, kafka.NotController
+	}
+	if e.proposing != nil {
+		e.proposing()
 	}
 	b := metadata.Batch{BaseOffset: e.end, LastOffset: e.end + kafka.Offset(len(recs)) - 1, Epoch: epoch, Messages: recs}
 	e.end = b.LastOffset + 1

@@ -272,8 +272,17 @@ func (c *Controller) propose(res controller.Result) (kafka.Offset, error) {
 			return 0, err
 		}
 	}
-	if last != at.Offset {
+	if last < at.Offset {
 		return 0, fmt.Errorf("%w: the last record is at offset %d, expected at %d", errPartly, last, at.Offset)
+	}
+	if last > at.Offset {
+		// The quorum has written records of its own before or between the batches, for a
+		// change of the voters. No image depends on them, and what was decided knew its
+		// offsets as lower bounds only.
+		at.Offset = last
+		if next, err = next.With(at, nil); err != nil {
+			return 0, fmt.Errorf("%w: moving the image to offset %d: %w", errPartly, last, err)
+		}
 	}
 	c.spec, c.lastWriteMs = next, c.elapsedMs()
 	return last + 1, nil
