@@ -142,7 +142,11 @@ func (l *Loader) WaitFor(ctx context.Context, endOffset kafka.Offset) error {
 		return nil
 	default:
 	}
-	return kafka.RequestTimedOut.Errorf("waiting for metadata offset %d: %w", endOffset, context.Cause(ctx))
+	cause := context.Cause(ctx)
+	if cause == nil {
+		cause = errEnded
+	}
+	return kafka.RequestTimedOut.Errorf("waiting for metadata offset %d: %w", endOffset, cause)
 }
 
 // Start runs the loader.
@@ -161,9 +165,11 @@ func (l *Loader) Close() {
 	}
 }
 
+var errEnded = errors.New("the metadata loader has ended")
+
 func (l *Loader) send(it item) error {
 	if !l.queue.Put(it) {
-		return errors.New("the metadata loader has ended")
+		return errEnded
 	}
 	return nil
 }

@@ -141,8 +141,8 @@ func TestRecordsThatDoNotApplyAreFatal(t *testing.T) {
 	if err := <-fatal; err == nil {
 		t.Error("no error")
 	}
-	if err := l.WaitFor(context.Background(), 1); err == nil {
-		t.Error("a loader that has ended lets others wait for ever")
+	if err := l.WaitFor(context.Background(), 1); !errors.Is(err, errEnded) {
+		t.Errorf("a loader that has ended tells who waits %v", err)
 	}
 }
 
