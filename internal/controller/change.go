@@ -148,6 +148,11 @@ func (c *change) electInto(r *records.PartitionChangeRecord) {
 	if slices.Contains(c.elr, leader) {
 		c.isr = []int32{leader}
 		c.elr = without(c.elr, leader)
+		if len(c.isr) >= c.d.minISR(c.topic) {
+			// min.insync.replicas was lowered while nobody led: this leader acknowledges
+			// alone what the other eligible ones will not have.
+			c.elr = nil
+		}
 	}
 	if unclean {
 		r.ISR = []int32{leader}

@@ -129,22 +129,13 @@ func (d *decision) incrementalAlterConfigs(req *kmsg.IncrementalAlterConfigsRequ
 
 func errDuplicateResource() error { return kafka.InvalidRequest.Errorf("Duplicate resource.") }
 
-// finishConfigs ends both requests. A new min.insync.replicas changes who is in
-// the ELR, so that what is there is forgotten.
+// finishConfigs ends both requests.
 func (d *decision) finishConfigs(resp kmsg.Response, validateOnly bool) Result {
 	if validateOnly {
 		return Result{Reply: resp, Atomic: true}
 	}
 	if d.elr {
-		for _, m := range d.records {
-			if c, ok := m.(*records.ConfigRecord); ok && c.Name == configMinISR {
-				r := records.NewClearElrRecord()
-				if c.ResourceType == metadata.ResourceTopic {
-					r.TopicName = c.ResourceName
-				}
-				d.add(r)
-			}
-		}
+		d.clearELRs()
 	}
 	return d.result(resp, true)
 }

@@ -90,16 +90,22 @@ func (d *decision) topicConfig(topic, key string) (value string, ok bool) {
 
 // minISR is the effective min.insync.replicas, at most the replication factor.
 func (d *decision) minISR(t *metadata.Topic) int {
-	minISR := d.cfg.Static.MinInsyncReplicas
-	if v, ok := d.topicConfig(t.Name, configMinISR); ok {
-		if n, err := strconv.Atoi(strings.TrimSpace(v)); err == nil {
-			minISR = n
-		}
-	}
+	minISR := d.minISRValue(d.topicConfig(t.Name, configMinISR))
 	if p := t.Partition(0); p != nil {
 		minISR = min(minISR, len(p.Replicas))
 	}
 	return minISR
+}
+
+// minISRValue is the number in a value of min.insync.replicas, the static one when there
+// is none.
+func (d *decision) minISRValue(value string, ok bool) int {
+	if ok {
+		if n, err := strconv.Atoi(strings.TrimSpace(value)); err == nil {
+			return n
+		}
+	}
+	return d.cfg.Static.MinInsyncReplicas
 }
 
 // uncleanElection is the effective unclean.leader.election.enable.
