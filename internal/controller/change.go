@@ -45,8 +45,11 @@ type change struct {
 	emptied bool
 
 	isr, replicas, adding, removing []int32
-	elr                             []int32
-	recovery                        int8
+	// countsELR says whether ELR and last known leader mean anything: the feature is on, or
+	// was when the ISR became empty, which leaves no other way to a leader.
+	countsELR bool
+	elr       []int32
+	recovery  int8
 }
 
 // newChange begins a change that keeps everything as it is.
@@ -54,7 +57,10 @@ func (d *decision) newChange(t *metadata.Topic, index int32, p *metadata.Partiti
 	c := &change{
 		d: d, topic: t, index: index, old: p, uncleanShutdown: metadata.NoLeader, moved: metadata.NoLeader,
 		isr: p.ISR, replicas: p.Replicas, adding: p.AddingReplicas, removing: p.RemovingReplicas,
-		elr: p.ELR, recovery: p.LeaderRecoveryState,
+		countsELR: d.elr || len(p.ISR) == 0, recovery: p.LeaderRecoveryState,
+	}
+	if c.countsELR {
+		c.elr = p.ELR
 	}
 	c.alive = func(id int32) bool { return d.canLead(p, id, d.active(id)) }
 	return c
@@ -102,7 +108,7 @@ func (c *change) elect() (leader int32, unclean bool) {
 // lastKnownLeaderCanLead is the balanced recovery of KIP-966: with neither ISR nor
 // ELR left, the last leader may come back.
 func (c *change) lastKnownLeaderCanLead() bool {
-	return c.d.elr && len(c.isr) == 0 && len(c.elr) == 0 &&
+	return c.countsELR && len(c.isr) == 0 && len(c.elr) == 0 &&
 		len(c.old.LastKnownELR) == 1 && slices.Contains(c.replicas, c.old.LastKnownELR[0]) && c.alive(c.old.LastKnownELR[0])
 }
 
@@ -168,7 +174,7 @@ func (c *change) electInto(r *records.PartitionChangeRecord) {
 // which deletes its copy and begins with nothing if it is chosen again; Apache Kafka
 // leaves those in the list, so that they may be found there.
 func (c *change) updateELR() {
-	if !c.d.elr {
+	if !c.countsELR {
 		return
 	}
 	if len(c.isr) >= c.d.minISR(c.topic) {
@@ -188,8 +194,9 @@ func (c *change) updateELR() {
 	})
 }
 
+// writeELR writes the ELR down. With the feature off it ends with the first leader.
 func (c *change) writeELR(r *records.PartitionChangeRecord) {
-	if unclean := r.ISR != nil; unclean || !c.d.elr {
+	if unclean := r.ISR != nil; unclean || !c.d.elr && len(c.isr) > 0 {
 		c.elr = nil
 	}
 	if !slices.Equal(c.elr, c.old.ELR) {
@@ -200,15 +207,17 @@ func (c *change) writeELR(r *records.PartitionChangeRecord) {
 // writeLastKnownLeader remembers the last leader while there is none. One that has lost its
 // records is forgotten: leading again it would have the others drop theirs.
 func (c *change) writeLastKnownLeader(r *records.PartitionChangeRecord) {
-	if !c.d.elr {
-		return
-	}
 	last := c.old.LastKnownELR
 	switch {
-	case r.Leader == metadata.NoLeader && len(last) == 0:
-		last = []int32{c.old.Leader}
 	case r.Leader >= 0:
 		last = nil
+	case !c.countsELR || len(last) > 0:
+	case r.Leader == metadata.NoLeader && c.old.HasLeader():
+		last = []int32{c.old.Leader}
+	case !c.old.HasLeader() && len(c.isr) == 0 && len(c.old.ISR) == 1:
+		// It was fenced before there were eligible leader replicas, when the last one in
+		// the ISR stayed there as the only one that may lead.
+		last = c.old.ISR
 	}
 	if c.emptied {
 		last = without(last, c.moved)

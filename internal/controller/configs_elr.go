@@ -68,9 +68,21 @@ func waitsForELR(p *metadata.Partition) bool {
 
 // keepELR writes the ELR and the last known leader of a partition as they are.
 func (d *decision) keepELR(t *metadata.Topic, index int32, p *metadata.Partition) {
+	d.addELR(t, index, p.ELR, p.LastKnownELR)
+}
+
+// forgetOldELRs forgets who was eligible when the feature was turned off, where somebody leads.
+// Until it is on again no change of min.insync.replicas clears an ELR, and whoever leads may
+// have acknowledged what those in it lack.
+func (d *decision) forgetOldELRs() {
+	d.partitionsWhere(func(p *metadata.Partition) bool { return p.HasLeader() && len(p.ELR)+len(p.LastKnownELR) > 0 },
+		func(t *metadata.Topic, index int32, _ *metadata.Partition) { d.addELR(t, index, nil, nil) })
+}
+
+func (d *decision) addELR(t *metadata.Topic, index int32, elr, lastKnown []int32) {
 	r := records.NewPartitionChangeRecord()
 	r.Version = d.version.PartitionRecordVersion()
 	r.TopicID, r.PartitionID = t.ID, index
-	r.EligibleLeaderReplicas, r.LastKnownELR = present(p.ELR), present(p.LastKnownELR)
+	r.EligibleLeaderReplicas, r.LastKnownELR = present(elr), present(lastKnown)
 	d.add(r)
 }

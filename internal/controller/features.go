@@ -50,6 +50,9 @@ func (d *decision) updateFeatures(req *kmsg.UpdateFeaturesRequest, resp *kmsg.Up
 	for i := range updates {
 		if u := &updates[i]; u.Feature == metadata.FeatureELR && u.MaxVersionLevel > 0 {
 			d.records = append(d.elrSafety(), d.records...)
+			if !d.elr {
+				d.forgetOldELRs()
+			}
 		}
 	}
 	res := d.result(resp, true)

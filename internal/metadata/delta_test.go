@@ -181,6 +181,19 @@ func TestClearELR(t *testing.T) {
 	}
 }
 
+// TestEmptyISRKeepsELR: with eligible leader replicas turned off a snapshot leaves them out, but
+// for a partition that nobody else could lead.
+func TestEmptyISRKeepsELR(t *testing.T) {
+	p := &Partition{Replicas: []int32{1}, Directories: make([]kafka.UUID, 1), ISR: []int32{1}, ELR: []int32{4}, LastKnownELR: []int32{5}}
+	if r := p.NewRecord(kafka.TopicID{9, 1}, 0, DefaultVersion, false); r.EligibleLeaderReplicas != nil || r.LastKnownELR != nil {
+		t.Errorf("with an ISR: %+v", r)
+	}
+	p.ISR = []int32{}
+	if r := p.NewRecord(kafka.TopicID{9, 1}, 0, DefaultVersion, false); !slices.Equal(r.EligibleLeaderReplicas, p.ELR) || !slices.Equal(r.LastKnownELR, p.LastKnownELR) {
+		t.Errorf("without an ISR: %+v", r)
+	}
+}
+
 // TestOldRecords replays partition records from before directories were assigned.
 func TestOldRecords(t *testing.T) {
 	r := partitionRecord(1, 0)

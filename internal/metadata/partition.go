@@ -169,7 +169,9 @@ func directoriesOrMigrating(dirs []kafka.UUID, replicas int) []kafka.UUID {
 	return make([]kafka.UUID, replicas)
 }
 
-// NewRecord is the PartitionRecord of the state at a metadata.version.
+// NewRecord is the PartitionRecord of the state at a metadata.version. elr says whether
+// eligible leader replicas are kept; those of an empty ISR, which nothing else can lead, are
+// kept when the feature was turned off meanwhile, too.
 func (p *Partition) NewRecord(topic kafka.TopicID, index int32, v Version, elr bool) *records.PartitionRecord {
 	r := records.NewPartitionRecord()
 	r.Version = v.PartitionRecordVersion()
@@ -181,6 +183,7 @@ func (p *Partition) NewRecord(topic kafka.TopicID, index int32, v Version, elr b
 	if v.DirectoryAssignmentSupported() {
 		r.Directories = p.Directories
 	}
+	elr = elr || len(p.ISR) == 0 && v.ELRSupported()
 	if elr && len(p.ELR) > 0 {
 		r.EligibleLeaderReplicas = p.ELR
 	}
