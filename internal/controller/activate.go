@@ -104,8 +104,10 @@ func (m *Machine) Tick(in Input) Result {
 			// The broker of this very process lives as the controller does: its heartbeats
 			// are late because the machine stood still, not because it died.
 			s.contactMs = in.NowMs
-		case expired:
-			delete(d.sessions.byID, b.ID)
+		case expired && in.NowMs >= s.fenceAtMs:
+			// The session stays until the image shows the broker fenced, and others get
+			// their turn before it does.
+			s.fenceAtMs = in.NowMs + fenceAgainMs
 			d.fence(b)
 			return d.result(nil, false)
 		}
@@ -142,7 +144,7 @@ func (m *Machine) NextTickMs(img *metadata.Image) int64 {
 		if s.contactMs < 0 {
 			return 0 // the grace period must begin
 		}
-		next = min(next, s.contactMs+m.sessions.timeoutMs+1)
+		next = min(next, max(s.contactMs+m.sessions.timeoutMs+1, s.fenceAtMs))
 	}
 	return next
 }

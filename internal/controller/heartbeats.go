@@ -22,6 +22,19 @@ type session struct {
 	// this one may stop, so that clients find the new leaders; -1 when it is not
 	// shutting down.
 	shutdownAt kafka.Offset
+	// fenceAtMs is when the broker is fenced at the earliest, if its session has run out.
+	fenceAtMs int64
+}
+
+// fenceAgainMs is how long the fencing of a broker may wait to be in the image before it is
+// proposed once more.
+const fenceAgainMs = 500
+
+// shuttingDown says whether the broker's shutdown is under way. A session alone does not say it:
+// the records that began it may not have been taken, while leadership is handed over and that
+// fails, or while too much waits for its commit. Until the image shows them the broker serves on.
+func (s *session) shuttingDown(b *metadata.Broker) bool {
+	return b.InControlledShutdown && s.shutdownAt >= 0
 }
 
 // sessions holds one session a broker.
@@ -77,11 +90,13 @@ func (d *decision) heartbeat(req *kmsg.BrokerHeartbeatRequest, resp *kmsg.Broker
 	switch {
 	case b.Fenced:
 		current = brokerFenced
-	case s.shutdownAt >= 0:
+	case s.shuttingDown(b):
 		current = brokerInControlledShutdown
 	}
 	next := d.nextState(b, s, current, req)
-	if next != current {
+	// Who shuts down and leads still asks again: what moved its leaders was not taken.
+	change := next != current || next == brokerInControlledShutdown && d.leads(b.ID)
+	if change {
 		d.changeState(b, next)
 	} else {
 		d.reportedDirectories(b, req)
@@ -89,7 +104,7 @@ func (d *decision) heartbeat(req *kmsg.BrokerHeartbeatRequest, resp *kmsg.Broker
 	s.metadataOffset = req.CurrentMetadataOffset
 	switch next {
 	case brokerInControlledShutdown:
-		if s.shutdownAt < 0 {
+		if change {
 			s.shutdownAt = d.in.NextOffset + kafka.Offset(len(d.records)) - 1
 		}
 	case brokerShutdownNow:
@@ -139,7 +154,7 @@ func (d *decision) nextState(b *metadata.Broker, s *session, current brokerState
 func (d *decision) lowestActiveOffset() kafka.Offset {
 	lowest := kafka.Offset(math.MaxInt64)
 	for _, b := range d.img.Brokers() {
-		if s := d.sessions.of(b); !b.Fenced && s.shutdownAt < 0 {
+		if s := d.sessions.of(b); !b.Fenced && !s.shuttingDown(b) {
 			lowest = min(lowest, s.metadataOffset)
 		}
 	}
