@@ -104,6 +104,7 @@ func (d *decision) createPartitions(req *kmsg.CreatePartitionsRequest, resp *kms
 }
 
 // addPartitions adds the records of one topic's new partitions, or none.
+// They get as many replicas as the first one has, or will have when it has moved.
 func (d *decision) addPartitions(req *kmsg.CreatePartitionsRequestTopic) error {
 	t := d.img.Topic(req.Topic)
 	if t == nil {
@@ -127,7 +128,7 @@ func (d *decision) addPartitions(req *kmsg.CreatePartitionsRequestTopic) error {
 	if first == nil {
 		return kafka.UnknownServerError.Errorf("Invalid state: topic %s appears to have no partitions.", req.Topic)
 	}
-	parts, err := d.additionalPartitions(req, have, additional, len(first.Replicas))
+	parts, err := d.additionalPartitions(req, have, additional, goalFactor(first))
 	if err != nil {
 		return err
 	}
