@@ -16,6 +16,7 @@ func (d *decision) alterReassignments(req *kmsg.AlterPartitionAssignmentsRequest
 		resp.ErrorMessage = new(string) // nobody looked at anything; else null
 	}
 	resp.AllowReplicationFactorChange = req.Version < 1 || req.AllowReplicationFactorChange
+	times := timesNamed(req)
 	for i := range req.Topics {
 		in := &req.Topics[i]
 		out := kmsg.NewAlterPartitionAssignmentsResponseTopic()
@@ -23,7 +24,11 @@ func (d *decision) alterReassignments(req *kmsg.AlterPartitionAssignmentsRequest
 		for j := range in.Partitions {
 			p := kmsg.NewAlterPartitionAssignmentsResponseTopicPartition()
 			p.Partition = in.Partitions[j].Partition
-			p.ErrorCode, p.ErrorMessage = kafka.NumAndText(d.reassign(in.Topic, &in.Partitions[j], resp.AllowReplicationFactorChange))
+			err := kafka.InvalidRequest.Errorf("Partition %s:%d is named more than once.", in.Topic, p.Partition)
+			if times[named{in.Topic, p.Partition}] == 1 {
+				err = d.reassign(in.Topic, &in.Partitions[j], resp.AllowReplicationFactorChange)
+			}
+			p.ErrorCode, p.ErrorMessage = kafka.NumAndText(err)
 			out.Partitions = append(out.Partitions, p)
 		}
 		resp.Topics = append(resp.Topics, out)
@@ -33,6 +38,24 @@ func (d *decision) alterReassignments(req *kmsg.AlterPartitionAssignmentsRequest
 		return Result{Reply: fail(req, resp, tooLarge())}
 	}
 	return d.result(resp, true)
+}
+
+// named is a partition as requests name it.
+type named struct {
+	topic string
+	index int32
+}
+
+// timesNamed counts how often a request names each partition. Several goals would all be decided
+// against the state before the request, and what is written of them would contradict itself.
+func timesNamed(req *kmsg.AlterPartitionAssignmentsRequest) map[named]int {
+	times := map[named]int{}
+	for i := range req.Topics {
+		for j := range req.Topics[i].Partitions {
+			times[named{req.Topics[i].Topic, req.Topics[i].Partitions[j].Partition}]++
+		}
+	}
+	return times
 }
 
 func (d *decision) reassign(topic string, in *kmsg.AlterPartitionAssignmentsRequestTopicPartition, anyFactor bool) error {

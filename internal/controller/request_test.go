@@ -23,7 +23,7 @@ func (w *world) request(command string, a args) kmsg.Request {
 		return w.configRequest(command, a)
 	case "features": // name=level [safe|unsafe] [validate]
 		return w.featureRequest(a)
-	case "reassign": // TOPIC INDEX [to=1,2] [samefactor]; without a goal it reverts
+	case "reassign": // TOPIC INDEXES [to=1,2/2,3] [samefactor]; without a goal it reverts
 		return w.reassignRequest(a)
 	case "reassignments": // [TOPIC INDEXES]
 		req := kmsg.NewPtrListPartitionReassignmentsRequest()
@@ -349,13 +349,17 @@ func (w *world) reassignRequest(a args) kmsg.Request {
 	req := kmsg.NewPtrAlterPartitionAssignmentsRequest()
 	req.SetVersion(1)
 	req.AllowReplicationFactorChange = !a.has("samefactor")
-	p := kmsg.NewAlterPartitionAssignmentsRequestTopicPartition()
-	p.Partition = ints(a.words[1])[0]
-	if to, ok := a.pairs["to"]; ok {
-		p.Replicas = append([]int32{}, ints(to)...)
-	}
 	t := kmsg.NewAlterPartitionAssignmentsRequestTopic()
-	t.Topic, t.Partitions = a.words[0], append(t.Partitions, p)
+	t.Topic = a.words[0]
+	goals := strings.Split(a.pairs["to"], "/")
+	for i, index := range ints(a.words[1]) {
+		p := kmsg.NewAlterPartitionAssignmentsRequestTopicPartition()
+		p.Partition = index
+		if _, ok := a.pairs["to"]; ok {
+			p.Replicas = append([]int32{}, ints(goals[min(i, len(goals)-1)])...)
+		}
+		t.Partitions = append(t.Partitions, p)
+	}
 	req.Topics = append(req.Topics, t)
 	return req
 }
