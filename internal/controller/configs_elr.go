@@ -35,6 +35,9 @@ func (d *decision) clearELRs() {
 		r.TopicName = name
 		d.add(r)
 		t := d.img.Topic(name)
+		if t == nil {
+			continue
+		}
 		for i, p := range t.Partitions() {
 			if waitsForELR(p) {
 				d.keepELR(t, i, p)
