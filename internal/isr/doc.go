@@ -8,15 +8,17 @@
 // The rules, with where they come from:
 //
 //   - The high watermark is the smallest end offset among the maximal ISR, that is
-//     the committed ISR and whatever is proposed to be added to it (KIP-497), and
-//     among followers that are caught up and may join. It never goes back, and it
-//     stands still while the ISR is smaller than min.insync.replicas (KIP-966).
+//     the committed ISR, whatever is proposed to be added to it (KIP-497) and what it
+//     has lost by answers that no image has confirmed, and among followers that are
+//     caught up and may join. It never goes back, and it stands still while the ISR is
+//     smaller than min.insync.replicas (KIP-966).
 //   - Only a follower that has reached the high watermark and the start of the
 //     leader's epoch may be proposed for the ISR, and only while it is neither
 //     fenced nor shutting down, under the broker epoch of its fetches (KIP-841,
 //     KIP-903).
 //   - One proposal is in flight at a time. A proposal to shrink does not count until
-//     the controller has committed it.
+//     the controller has committed it and an image has it: the answer alone does not
+//     say by which min.insync.replicas the controller went (KIP-966).
 //
 // Fencing by leader epoch (KIP-320) is four rules, which are checks here:
 //

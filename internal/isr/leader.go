@@ -57,6 +57,9 @@ type Leader struct {
 	minISR     int
 	maxLagMs   int64
 	pending    *Proposal
+	// left are the members that answers to proposals have removed since the last image.
+	// They count until an image has the change: see Committed.
+	left []int32
 }
 
 // NewLeader returns the view of a leader whose log ends at end and whose high
@@ -98,8 +101,9 @@ func (l *Leader) MinISR() int { return min(l.minISR, len(l.followers)+1) }
 // UnderMinISR says whether acks=all has to be refused.
 func (l *Leader) UnderMinISR() bool { return len(l.a.ISR) < l.MinISR() }
 
-// MaximalISR is the number of replicas that an acknowledgement waits for: a
-// proposed member counts already, a member proposed for removal counts still.
+// MaximalISR is the number of replicas that an acknowledgement may name: a proposed
+// member counts already, a member proposed for removal counts still. One that was removed
+// by an answer is waited for, but no part of it.
 func (l *Leader) MaximalISR() int {
 	n := len(l.a.ISR)
 	if l.pending != nil && l.pending.Added != NoNode {
@@ -109,7 +113,7 @@ func (l *Leader) MaximalISR() int {
 }
 
 func (l *Leader) inMaximalISR(id int32) bool {
-	return slices.Contains(l.a.ISR, id) || l.pending != nil && l.pending.Added == id
+	return slices.Contains(l.a.ISR, id) || slices.Contains(l.left, id) || l.pending != nil && l.pending.Added == id
 }
 
 // SetLimits applies changed values of min.insync.replicas and
@@ -136,7 +140,7 @@ func (l *Leader) Update(a Assignment, end, nowMs int64, b Brokers) (applied, hwR
 		// on to count.
 		l.pending = nil
 	}
-	l.a = a
+	l.a, l.left = a, nil
 	if newEpoch {
 		l.setLocalEnd(end)
 		l.epochStart = end

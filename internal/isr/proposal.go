@@ -46,7 +46,7 @@ func (l *Leader) Expand(id int32, localEpoch int64, b Brokers) *Proposal {
 }
 
 // Shrink proposes to drop the followers that were not caught up for the lag limit.
-// They hold the high watermark back until the controller has committed it.
+// They hold the high watermark back until the metadata has it.
 func (l *Leader) Shrink(nowMs, localEpoch int64) *Proposal {
 	if l.pending != nil {
 		return nil
@@ -85,11 +85,21 @@ func (l *Leader) propose(isr []int32, localEpoch int64) *Proposal {
 // Committed applies the controller's acceptance of p. It is ignored when p is no
 // longer the proposal in flight, or the answer is of another epoch. It says whether
 // the high watermark rose.
+//
+// Whoever left goes on to count until Update brings an image that has the change. The
+// answer may overtake a raised min.insync.replicas, by which the controller has made the
+// removed member an eligible leader that has every acknowledged record (KIP-966). The
+// image cannot: what was committed before the change comes with it or before it.
 func (l *Leader) Committed(p *Proposal, isr []int32, leaderEpoch kafka.LeaderEpoch, partitionEpoch int32, nowMs int64, b Brokers) bool {
 	if p == nil || l.pending != p || leaderEpoch != l.a.LeaderEpoch || partitionEpoch < l.a.PartitionEpoch {
 		return false
 	}
 	l.pending = nil
+	for _, id := range l.a.ISR {
+		if !slices.Contains(isr, id) && !slices.Contains(l.left, id) {
+			l.left = append(l.left, id)
+		}
+	}
 	l.a.ISR = slices.Clone(isr)
 	l.a.PartitionEpoch = partitionEpoch
 	return l.advance(nowMs, b)

@@ -470,6 +470,7 @@ func TestLaggingFollowerLeavesAndComesBack(t *testing.T) {
 	if !c.nodes[1].proposals(false) || len(c.truth.Partition("t", 0).ISR) != 1 {
 		t.Fatalf("ISR %v", c.truth.Partition("t", 0).ISR)
 	}
+	c.nodes[1].catchUp()
 	if over, err := s.acked(); !over || err != nil {
 		t.Fatalf("%v, %v", over, err)
 	}
@@ -506,6 +507,7 @@ func TestISRHeedsNoStepOfTheWallClock(t *testing.T) {
 			if !c.nodes[1].proposals(false) || !slices.Equal(c.truth.Partition("t", 0).ISR, []int32{1, 3}) {
 				t.Fatalf("ISR %v", c.truth.Partition("t", 0).ISR)
 			}
+			c.nodes[1].catchUp()
 			for _, s := range []*AppendSlot{s, late} {
 				if over, err := s.acked(); !over || err != nil {
 					t.Fatalf("%v, %v", over, err)
