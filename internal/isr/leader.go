@@ -30,12 +30,15 @@ func (f *Follower) caughtUp(leaderEnd, nowMs, maxLagMs int64) bool {
 	return f.EndOffset == leaderEnd || nowMs-f.LastCaughtUpMs <= maxLagMs
 }
 
-// Assignment is what the metadata says about a partition that this broker leads.
+// Assignment is what one image of the metadata says about a partition that this broker
+// leads. MinISR is min.insync.replicas, by which the ISR of the same image is judged: the
+// controller has judged by no older value when it decided on the ELR (KIP-966).
 type Assignment struct {
 	LeaderEpoch    kafka.LeaderEpoch
 	PartitionEpoch int32
 	Replicas       []int32
 	ISR            []int32
+	MinISR         int
 }
 
 // Brokers answers what the metadata knows of other brokers.
@@ -54,7 +57,6 @@ type Leader struct {
 	localEnd   int64
 	localSafe  int64 // the part of the leader's own log that counts: see LocalEnd
 	hw         int64
-	minISR     int
 	maxLagMs   int64
 	pending    *Proposal
 	// left are the members that answers to proposals have removed since the last image.
@@ -64,13 +66,12 @@ type Leader struct {
 
 // NewLeader returns the view of a leader whose log ends at end and whose high
 // watermark is hw. Everything below safe counts, as for LocalEnd. Update must follow.
-func NewLeader(local int32, end, hw, safe int64, minISR int, maxLagMs int64) *Leader {
+func NewLeader(local int32, end, hw, safe, maxLagMs int64) *Leader {
 	return &Leader{
 		local:    local,
-		a:        Assignment{LeaderEpoch: kafka.NoEpoch, PartitionEpoch: -1},
+		a:        Assignment{LeaderEpoch: kafka.NoEpoch, PartitionEpoch: -1, MinISR: 1},
 		localEnd: end, localSafe: min(safe, end), hw: hw,
-		minISR: minISR, maxLagMs: maxLagMs,
-		epochStart: end,
+		maxLagMs: maxLagMs, epochStart: end,
 	}
 }
 
@@ -96,7 +97,7 @@ func (l *Leader) Replicas() []int32 { return l.a.Replicas }
 func (l *Leader) Followers() []Follower { return l.followers }
 
 // MinISR is min.insync.replicas, bounded by the number of replicas.
-func (l *Leader) MinISR() int { return min(l.minISR, len(l.followers)+1) }
+func (l *Leader) MinISR() int { return min(l.a.MinISR, len(l.followers)+1) }
 
 // UnderMinISR says whether acks=all has to be refused.
 func (l *Leader) UnderMinISR() bool { return len(l.a.ISR) < l.MinISR() }
@@ -119,7 +120,7 @@ func (l *Leader) inMaximalISR(id int32) bool {
 // SetLimits applies changed values of min.insync.replicas and
 // replica.lag.time.max.ms, and says whether the high watermark rose.
 func (l *Leader) SetLimits(minISR int, maxLagMs, nowMs int64, b Brokers) bool {
-	l.minISR, l.maxLagMs = minISR, maxLagMs
+	l.a.MinISR, l.maxLagMs = minISR, maxLagMs
 	return l.advance(nowMs, b)
 }
 

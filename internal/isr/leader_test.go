@@ -54,9 +54,9 @@ func TestCommittedRecordsAreOnTheMaximalISR(t *testing.T) {
 	for seed := uint64(0); seed < 200; seed++ {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		w := world{1: 10, 2: 20, 3: 30, 4: 40}
-		l := NewLeader(1, 0, 0, 0, 2, 100)
+		l := NewLeader(1, 0, 0, 0, 100)
 		version, now, end, hw := int32(0), int64(0), int64(0), int64(0)
-		l.Update(Assignment{LeaderEpoch: 1, Replicas: []int32{1, 2, 3, 4}, ISR: []int32{1, 2, 3, 4}}, 0, now, w)
+		l.Update(Assignment{MinISR: 2, LeaderEpoch: 1, Replicas: []int32{1, 2, 3, 4}, ISR: []int32{1, 2, 3, 4}}, 0, now, w)
 		at := map[int32]int64{}
 		// owed are the members of all ISRs since the image that was taken last.
 		owed := map[int32]bool{2: true, 3: true, 4: true}
@@ -96,7 +96,7 @@ func TestCommittedRecordsAreOnTheMaximalISR(t *testing.T) {
 				}
 			case 8:
 				isr := slices.Clone(l.ISR())
-				l.Update(Assignment{LeaderEpoch: 1, PartitionEpoch: version, Replicas: []int32{1, 2, 3, 4}, ISR: isr}, end, now, w)
+				l.Update(Assignment{MinISR: 2, LeaderEpoch: 1, PartitionEpoch: version, Replicas: []int32{1, 2, 3, 4}, ISR: isr}, end, now, w)
 				clear(owed)
 				for _, id := range isr {
 					owed[id] = true

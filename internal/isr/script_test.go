@@ -62,6 +62,8 @@ type machine struct {
 	alive map[int32]int64 // eligible brokers by id, with their epochs
 	last  *Proposal
 	hw    int64
+	// minISR is that of the next update, unless it names one.
+	minISR int
 }
 
 func (m *machine) Eligible(id int32) (int64, bool) {
@@ -108,7 +110,8 @@ func (m *machine) run(t *testing.T, line string) string {
 	switch f[0] {
 	case "leader": // a new leader object
 		m.end, m.hw = a.num(t, "end", 0), a.num(t, "hw", 0)
-		m.l = NewLeader(1, m.end, m.hw, a.num(t, "safe", m.end), int(a.num(t, "minisr", 1)), a.num(t, "lag", 1000))
+		m.minISR = int(a.num(t, "minisr", 1))
+		m.l = NewLeader(1, m.end, m.hw, a.num(t, "safe", m.end), a.num(t, "lag", 1000))
 		return m.state()
 	case "brokers": // id:epoch pairs
 		m.alive = map[int32]int64{}
@@ -120,9 +123,10 @@ func (m *machine) run(t *testing.T, line string) string {
 		}
 		return "ok"
 	case "update":
+		m.minISR = int(a.num(t, "minisr", int64(m.minISR)))
 		applied, _ := m.l.Update(Assignment{
 			LeaderEpoch: int32(a.num(t, "epoch", 0)), PartitionEpoch: int32(a.num(t, "version", 0)),
-			Replicas: a.ids(t, "replicas"), ISR: a.ids(t, "isr"),
+			Replicas: a.ids(t, "replicas"), ISR: a.ids(t, "isr"), MinISR: m.minISR,
 		}, m.end, m.now, m)
 		if !applied {
 			return "ignored"
@@ -142,7 +146,8 @@ func (m *machine) run(t *testing.T, line string) string {
 		}
 		return m.state()
 	case "limits":
-		m.l.SetLimits(int(a.num(t, "minisr", 1)), a.num(t, "lag", 1000), m.now, m)
+		m.minISR = int(a.num(t, "minisr", 1))
+		m.l.SetLimits(m.minISR, a.num(t, "lag", 1000), m.now, m)
 		return m.state()
 	case "expand":
 		return m.proposed(m.l.Expand(int32(a.num(t, "id", 0)), 100, m))

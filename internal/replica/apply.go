@@ -45,13 +45,18 @@ func (m *Manager) Apply(delta *metadata.Delta, img *metadata.Image) {
 			continue
 		}
 		if e := m.table.find(r.Name); e != nil {
-			m.reconfigureTopic(img, e)
+			m.reconfigureTopic(img, e, false)
 		}
+	}
+	if m.ahead {
+		m.ahead = false
+		m.table.all(func(e *topicEntry) { m.reconfigureTopic(img, e, false) })
 	}
 }
 
 // Reconfigure applies a changed broker configuration to every partition, since it
-// holds the defaults of the topics' configurations.
+// holds the defaults of the topics' configurations. The Apply of the image that has the
+// change comes after it: until then no min.insync.replicas is lowered.
 func (m *Manager) Reconfigure(cfg *config.Broker) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -62,8 +67,9 @@ func (m *Manager) Reconfigure(cfg *config.Broker) {
 	if old.fetchers != m.settings.Load().fetchers {
 		m.All(m.updateFetcher)
 	}
+	m.ahead = true
 	if img := m.image.Load(); img != nil {
-		m.table.all(func(e *topicEntry) { m.reconfigureTopic(img, e) })
+		m.table.all(func(e *topicEntry) { m.reconfigureTopic(img, e, true) })
 	}
 }
 
@@ -159,7 +165,7 @@ func (m *Manager) applyPartition(p *Partition, reg *metadata.Partition, cfg *top
 	}
 	was := p.IsLeader()
 	err := p.lead(isr.Assignment{
-		LeaderEpoch: reg.LeaderEpoch, PartitionEpoch: reg.PartitionEpoch, Replicas: reg.Replicas, ISR: reg.ISR,
+		LeaderEpoch: reg.LeaderEpoch, PartitionEpoch: reg.PartitionEpoch, Replicas: reg.Replicas, ISR: reg.ISR, MinISR: cfg.MinInsyncReplicas,
 	}, cfg, &m.wakes)
 	if err != nil {
 		m.offline(p, "partition is offline, it cannot become leader", err)
@@ -239,12 +245,13 @@ func (m *Manager) setAside(tp kafka.TopicPartition, why string) {
 	}
 }
 
-// reconfigureTopic gives every partition of a topic its configuration in force.
-func (m *Manager) reconfigureTopic(img *metadata.Image, e *topicEntry) {
+// reconfigureTopic gives every partition of a topic its configuration in force. ahead says
+// that the broker's part of it is ahead of img.
+func (m *Manager) reconfigureTopic(img *metadata.Image, e *topicEntry, ahead bool) {
 	cfg := m.topicConfig(img, e.name)
 	for _, p := range *e.parts.Load() {
 		if p != nil {
-			p.reconfigure(cfg, &m.wakes)
+			p.reconfigure(cfg, ahead, &m.wakes)
 			m.wakes.run()
 		}
 	}

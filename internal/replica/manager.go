@@ -63,7 +63,9 @@ type Manager struct {
 	first  bool // no image was applied yet
 	// booting says that the first image is being applied.
 	booting bool
-	reopen  reopening
+	// ahead says that config is ahead of image: Reconfigure came, its Apply did not yet.
+	ahead  bool
+	reopen reopening
 	// undeleted are the logs whose deletion failed for a cause that passes.
 	undeleted map[kafka.TopicPartition]bool
 	// defaults is the configuration of topics without overrides, nil until needed.

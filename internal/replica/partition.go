@@ -134,7 +134,7 @@ func (p *Partition) lead(a isr.Assignment, cfg *topicConfig, w *wakes) error {
 			p.flushed = old.log.RecoveryPoint()
 			p.beginFlush(end)
 		}
-		l = isr.NewLeader(p.m.nodeID, end, old.log.HighWatermark(), p.flushed, cfg.MinInsyncReplicas, p.m.maxLagMs.Load())
+		l = isr.NewLeader(p.m.nodeID, end, old.log.HighWatermark(), p.flushed, p.m.maxLagMs.Load())
 	}
 	applied, rose := l.Update(a, end, p.m.nowMs(), p)
 	if !applied {
@@ -187,8 +187,9 @@ func (p *Partition) close(code *kafka.Code, w *wakes) {
 	p.failAll(code, w)
 }
 
-// reconfigure replaces the topic's configuration.
-func (p *Partition) reconfigure(cfg *topicConfig, w *wakes) {
+// reconfigure replaces the topic's configuration. ahead says that cfg is ahead of the image
+// that the ISR is from.
+func (p *Partition) reconfigure(cfg *topicConfig, ahead bool, w *wakes) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	v := *p.view.Load()
@@ -197,15 +198,21 @@ func (p *Partition) reconfigure(cfg *topicConfig, w *wakes) {
 	if v.log != nil {
 		v.log.Reconfigure(cfg.Topic)
 	}
-	p.setLimits(w)
+	p.setLimits(ahead, w)
 }
 
-// setLimits gives the leader's view the limits in force. Caller holds mu.
-func (p *Partition) setLimits(w *wakes) {
+// setLimits gives the leader's view the limits in force. Ahead of its image a
+// min.insync.replicas may be raised, but not lowered: the ISR that is known may be one that
+// another leader has replaced before the value was lowered. Caller holds mu.
+func (p *Partition) setLimits(ahead bool, w *wakes) {
 	if p.leader == nil {
 		return
 	}
-	if p.leader.SetLimits(p.view.Load().cfg.MinInsyncReplicas, p.m.maxLagMs.Load(), p.m.nowMs(), p) {
+	minISR := p.view.Load().cfg.MinInsyncReplicas
+	if ahead {
+		minISR = max(minISR, p.leader.MinISR())
+	}
+	if p.leader.SetLimits(minISR, p.m.maxLagMs.Load(), p.m.nowMs(), p) {
 		p.advanced(w)
 	}
 }

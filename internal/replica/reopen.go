@@ -68,7 +68,7 @@ func (m *Manager) Reopen() {
 		m.deleteAgain()
 	}
 	img := m.image.Load()
-	if len(m.reopen) == 0 || img == nil || m.ctx.Err() != nil {
+	if len(m.reopen) == 0 || img == nil || m.ahead || m.ctx.Err() != nil {
 		return
 	}
 	for key := range m.reopen {
