@@ -87,6 +87,7 @@ func (m *Manager) Reopen() {
 		cfg := m.topicConfig(img, t.Name)
 		again := m.createPartition(e, p.tp.Partition, reg, cfg)
 		m.applyPartition(again, reg, cfg)
+		m.reportDirectory(again, reg)
 		parts := append([]*Partition(nil), *e.parts.Load()...)
 		parts[key.index] = again
 		e.parts.Store(&parts)

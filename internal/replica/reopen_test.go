@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/metadata"
 	"github.com/gregorhq/gregor/internal/vfs"
 )
 
@@ -111,6 +112,38 @@ func TestPartitionsMadeOnAFullDiskComeOnline(t *testing.T) {
 				if o, p, l := st.OfflineReplicaCount.Load(), st.PartitionCount.Load(), st.LeaderCount.Load(); o != 0 || p != 2 || l != 2 {
 					t.Fatalf("%d offline, %d partitions, %d leaders", o, p, l)
 				}
+			})
+		}
+	}
+}
+
+// TestReopenedReplicaTellsItsDirectory: a replica whose directory is gone, as the metadata
+// has it, is made in another when the cause that it could not be has passed. The controller
+// has to learn of that: it makes nobody leader whose directory is offline.
+func TestReopenedReplicaTellsItsDirectory(t *testing.T) {
+	for _, cause := range []error{syscall.ENOSPC, syscall.EMFILE} {
+		for _, dir := range []struct {
+			name string
+			id   kafka.UUID
+		}{{"lost", metadata.DirLost}, {"unassigned", metadata.DirUnassigned}} {
+			t.Run(fmt.Sprint(cause, " ", dir.name), func(t *testing.T) {
+				k := newDirsKit(t, nil)
+				for _, path := range []string{"/a/t-*", "/b/t-*"} {
+					k.fault.Add(vfs.Rule{Op: vfs.OpMkdir, Path: path, Err: cause, Times: -1})
+				}
+				key := k.topicIn("t", dir.id).key()
+				k.m.Reopen()
+				if k.tell() {
+					t.Fatal("told of a replica that is not there")
+				}
+				k.fault.Clear()
+				k.m.Reopen()
+				p := k.m.Get("t", 0)
+				if p.Log() == nil {
+					t.Fatal("the partition is offline")
+				}
+				k.tell()
+				equalIDs(t, k.ctl.told(key), k.dir(dirOf(p)))
 			})
 		}
 	}
