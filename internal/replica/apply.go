@@ -197,7 +197,8 @@ func (m *Manager) dropTopic(e *topicEntry) {
 }
 
 // dropPartition closes the partition for everybody and deletes its log: the folder
-// is renamed at once and removed later.
+// is renamed at once and removed later. One that was offline may have a log all the same,
+// which could not be used and takes room.
 func (m *Manager) dropPartition(p *Partition, code *kafka.Code) {
 	m.countLeader(p, false)
 	m.Stats.PartitionCount.Add(-1)
@@ -208,9 +209,11 @@ func (m *Manager) dropPartition(p *Partition, code *kafka.Code) {
 	m.wakes.run()
 	if offline {
 		m.Stats.OfflineReplicaCount.Add(-1)
-		return
+		if !m.hasLog(p.tp) {
+			return
+		}
 	}
-	m.deleteLog(p.tp)
+	m.deleteLog(p.tp, p.topicID)
 }
 
 // setStraysAside renames logs that no partition of the image accounts for: their

@@ -66,8 +66,8 @@ type Manager struct {
 	// ahead says that config is ahead of image: Reconfigure came, its Apply did not yet.
 	ahead  bool
 	reopen reopening
-	// undeleted are the logs whose deletion failed for a cause that passes.
-	undeleted map[kafka.TopicPartition]bool
+	// undeleted are the logs whose deletion failed for a cause that passes, with their topics.
+	undeleted map[kafka.TopicPartition]kafka.TopicID
 	// defaults is the configuration of topics without overrides, nil until needed.
 	defaults *topicConfig
 	wakes    wakes

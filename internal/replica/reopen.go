@@ -1,6 +1,8 @@
 package replica
 
 import (
+	"slices"
+
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/log"
 )
@@ -26,11 +28,12 @@ func (m *Manager) offline(p *Partition, what string, err error) {
 	m.logger.Error(what, "partition", p.tp, "error", err)
 }
 
-// deleteLog deletes the log of a partition that is not here any more. What fails for a
-// cause that passes is tried again: the next start would keep the log as a stray, for
-// ever. Caller holds mu.
-func (m *Manager) deleteLog(tp kafka.TopicPartition) {
-	err, again := m.logs.Delete(tp), m.undeleted[tp]
+// deleteLog deletes the log of a partition that is not here any more, if it is that
+// topic's. What fails for a cause that passes is tried again: the next start would keep the
+// log as a stray, for ever. Caller holds mu.
+func (m *Manager) deleteLog(tp kafka.TopicPartition, id kafka.TopicID) {
+	_, again := m.undeleted[tp]
+	err := m.deleteLogOf(tp, id)
 	switch {
 	case err == nil && again:
 		m.logger.Info("log deleted, after its deletion had failed", "partition", tp)
@@ -42,20 +45,44 @@ func (m *Manager) deleteLog(tp kafka.TopicPartition) {
 		return
 	}
 	if m.undeleted == nil {
-		m.undeleted = map[kafka.TopicPartition]bool{}
+		m.undeleted = map[kafka.TopicPartition]kafka.TopicID{}
 	}
-	m.undeleted[tp] = true
+	m.undeleted[tp] = id
+}
+
+// deleteLogOf deletes the log of tp unless it is another topic's, which could not be set
+// aside. One that has no id yet belongs to the topic for which it was opened.
+func (m *Manager) deleteLogOf(tp kafka.TopicPartition, id kafka.TopicID) error {
+	if l := m.logs.Get(tp); l != nil {
+		switch other, err := l.TopicID(); {
+		case err != nil:
+			return err
+		case !other.IsZero() && other != id:
+			return nil
+		}
+	}
+	return m.logs.Delete(tp)
+}
+
+// hasLog says whether there is a log of tp in a directory that is online.
+func (m *Manager) hasLog(tp kafka.TopicPartition) bool {
+	l := m.logs.Get(tp)
+	if l == nil {
+		return false
+	}
+	path, _ := l.Dir()
+	return !slices.ContainsFunc(m.logs.Dirs(), func(d log.DirInfo) bool { return d.Path == path && d.Offline != nil })
 }
 
 // deleteAgain deletes what could not be deleted, but for the logs of partitions that have
 // come back since: they have theirs again. Caller holds mu.
 func (m *Manager) deleteAgain() {
-	for tp := range m.undeleted {
+	for tp, id := range m.undeleted {
 		if m.Get(tp.Topic, tp.Partition) != nil {
 			delete(m.undeleted, tp)
 			continue
 		}
-		m.deleteLog(tp)
+		m.deleteLog(tp, id)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/metadata"
+	"github.com/gregorhq/gregor/internal/records"
 	"github.com/gregorhq/gregor/internal/vfs"
 )
 
@@ -40,6 +41,62 @@ func TestDeletionIsTriedAgain(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestLogGoesWithAPartitionThatIsOffline: a partition that could not become the leader has
+// no log for those who ask, yet its files are there, and go with it: now, or when they can.
+func TestLogGoesWithAPartitionThatIsOffline(t *testing.T) {
+	tp := kafka.TopicPartition{Topic: "t"}
+	for _, cause := range []error{syscall.ENOSPC, syscall.EMFILE} {
+		for _, c := range []struct {
+			name string
+			drop func(k *kit, id kafka.TopicID)
+			// full says that the fault goes on while the partition is taken away.
+			full bool
+		}{
+			{"deleted", deleteTopic, false},
+			{"deleted while full", deleteTopic, true},
+			{"reassigned", func(k *kit, id kafka.TopicID) { k.reassign(id, 0, 2) }, false},
+		} {
+			t.Run(fmt.Sprint(cause, " ", c.name), func(t *testing.T) {
+				fault := vfs.NewFault(vfs.NewMem())
+				k := newKitOn(t, fault)
+				id := k.topic("t", 1, 2, 1)
+				// After a clean stop a log is loaded when it is first used.
+				k.reopen()
+				for _, op := range []vfs.Op{vfs.OpCreate, vfs.OpOpen, vfs.OpRead} {
+					fault.Add(vfs.Rule{Op: op, Path: "/data/t-0/*", Err: cause, Times: -1})
+				}
+				k.apply(leaderChange(id, 0, 1, nil))
+				if p := k.m.Get("t", 0); p.Log() != nil || k.logs.Get(tp) == nil {
+					t.Fatal("not a partition whose log cannot be used")
+				}
+				if c.full {
+					fault.Add(vfs.Rule{Op: vfs.OpRename, Path: "*-delete", Err: cause, Times: -1})
+				} else {
+					fault.Clear()
+				}
+				c.drop(k, id)
+				if there := k.logs.Get(tp) != nil; there != c.full {
+					t.Fatalf("the log is there: %v", there)
+				}
+				fault.Clear()
+				k.m.Reopen()
+				if k.logs.Get(tp) != nil {
+					t.Fatal("the log is there still")
+				}
+				if st := &k.m.Stats; st.OfflineReplicaCount.Load() != 0 || st.PartitionCount.Load() != 0 {
+					t.Fatalf("%d offline, %d partitions", st.OfflineReplicaCount.Load(), st.PartitionCount.Load())
+				}
+			})
+		}
+	}
+}
+
+func deleteTopic(k *kit, id kafka.TopicID) {
+	r := records.NewRemoveTopicRecord()
+	r.TopicID = id
+	k.apply(r)
 }
 
 // TestTopicGoesWithItsLastReplica: a topic that has no replica here any more is not listed,
