@@ -295,8 +295,8 @@ func (s *shard[M]) expire() {
 	rest := s.held[i:]
 	clear(s.held[len(kept)+copy(s.held[len(kept):], rest):])
 	s.held = s.held[:len(kept)+len(rest)]
-	if len(rest) > 0 {
-		s.expireAt(rest[0].deadline, now)
+	if s.expired < len(s.held) {
+		s.expireAt(s.held[s.expired].deadline, now)
 	}
 }
 

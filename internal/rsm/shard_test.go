@@ -308,6 +308,29 @@ func TestReadsThatTimedOutAreForgotten(t *testing.T) {
 		}
 	}
 	k.want(first, "", kafka.RequestTimedOut)
+	// Those that come a little later stay for as much longer.
+	var early, later []<-chan result
+	for range 10 {
+		early = append(early, k.do(get("a", true)))
+	}
+	k.none(early[9])
+	k.clock.Advance(3 * time.Second)
+	for range 3 {
+		later = append(later, k.do(get("a", true)))
+	}
+	k.none(later[2])
+	k.clock.Advance(2 * time.Second)
+	for _, c := range early {
+		k.want(c, "", kafka.RequestTimedOut)
+	}
+	k.none(later[0])
+	k.clock.Advance(3 * time.Second)
+	for _, c := range later {
+		k.want(c, "", kafka.RequestTimedOut)
+	}
+	if n := held(); n != 1 {
+		t.Fatalf("%d outcomes are held, the append is one", n)
+	}
 	late := k.do(get("a", true))
 	k.none(late)
 	k.follow(1)
