@@ -117,11 +117,12 @@ func (e *Engine) disconnected(id kafka.NodeID) {
 }
 
 // takeInbox handles what others handed in. The call to take over leadership counts
-// only when everything before it is applied, as campaigning does.
+// only when everything before it is applied, as campaigning does; so does what afterLog
+// names.
 func (e *Engine) takeInbox() (bool, error) {
 	items := e.inbox.take()
 	for i, it := range items {
-		if it.msg != nil && it.msg.GetType() == pb.MsgTimeoutNow && i > 0 {
+		if it.msg != nil && i > 0 && e.afterLog(it.msg) {
 			e.inbox.putBack(items[i:])
 			return true, nil
 		}
@@ -162,7 +163,7 @@ func (e *Engine) handleItem(it item) error {
 // stepMessage hands a received message to raft.
 func (e *Engine) stepMessage(it item) error {
 	m := it.msg
-	if m.GetType() == pb.MsgSnap {
+	if m.GetType() == pb.MsgSnap && it.from != e.o.NodeID {
 		return e.offered(m)
 	}
 	err := e.guard(func() error {
@@ -173,6 +174,9 @@ func (e *Engine) stepMessage(it item) error {
 		}
 		if isResponse(m.GetType()) && !e.knows(it.from, it.dir) {
 			return nil // a directory that is not a member's does not count
+		}
+		if !e.admit(it.from, m) {
+			return nil
 		}
 		if m.GetType() == pb.MsgVoteResp && !m.GetReject() && e.inbox.grants != nil {
 			e.inbox.grants[it.from] = true

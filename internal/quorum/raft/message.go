@@ -315,19 +315,22 @@ func (p *parser) message() (*pb.Message, error) {
 		// Raft takes a message without a term for one of its own.
 		return nil, kafka.InvalidRequest.Errorf("a message of the quorum has no epoch")
 	}
+	if m.GetLogTerm() > m.GetTerm() {
+		return nil, kafka.InvalidRequest.Errorf("a message of epoch %d names a record of epoch %d", m.GetTerm(), m.GetLogTerm())
+	}
 	if m.GetType() == pb.MsgSnap {
 		m.Snapshot = &pb.Snapshot{Metadata: &pb.SnapshotMetadata{Index: new(snapIndex), Term: new(snapTerm)}}
 	}
 	if len(data) == 0 && skip == 0 {
 		return m, nil
 	}
-	if m.GetType() != pb.MsgApp || skip < 0 || skip > maxSkipped || skipTerm > m.GetTerm() {
+	if m.GetType() != pb.MsgApp || skip < 0 || skip > maxSkipped || skipTerm > m.GetTerm() || skip > 0 && skipTerm < m.GetLogTerm() {
 		return nil, kafka.InvalidRequest.Errorf("%s came with batches, or with %d entries before them", m.GetType(), skip)
 	}
 	for i := range uint64(skip) {
 		m.Entries = append(m.Entries, &pb.Entry{Term: new(skipTerm), Index: new(m.GetIndex() + 1 + i), Data: filler})
 	}
-	entries, err := entriesOf(append([]byte(nil), data...), m.GetIndex()+1+uint64(skip), m.GetTerm())
+	entries, err := entriesOf(append([]byte(nil), data...), m.GetIndex()+1+uint64(skip), max(m.GetLogTerm(), skipTerm), m.GetTerm())
 	if err != nil {
 		return nil, err
 	}
@@ -336,8 +339,9 @@ func (p *parser) message() (*pb.Message, error) {
 }
 
 // entriesOf makes entries of batches that a peer sent, and checks that they are whole,
-// undamaged and without gaps from index first on.
-func entriesOf(data []byte, first, term uint64) ([]*pb.Entry, error) {
+// undamaged, without gaps from index first on, and of epochs from least to term that do
+// not fall.
+func entriesOf(data []byte, first, least, term uint64) ([]*pb.Entry, error) {
 	infos, err := batch.Infos(data)
 	if err != nil {
 		return nil, fmt.Errorf("batches of another voter: %w", err)
@@ -346,7 +350,7 @@ func entriesOf(data []byte, first, term uint64) ([]*pb.Entry, error) {
 		return nil, kafka.CorruptMessage.Errorf("batches of another voter end inside a batch")
 	}
 	var out []*pb.Entry
-	epoch := int32(0)
+	epoch := int32(least)
 	for i := range infos {
 		in := &infos[i]
 		n := in.LastOffset - in.BaseOffset + 1
