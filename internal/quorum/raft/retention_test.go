@@ -86,3 +86,35 @@ func (v *voter) snapshots(fsys vfs.FS) []storage.SnapshotID {
 	}
 	return ids
 }
+
+// TestStatsBesideSnapshots: metrics are read while snapshots come and go; the race
+// detector is who judges.
+func TestStatsBesideSnapshots(t *testing.T) {
+	fsys := vfs.NewMem()
+	format(t, fsys, nil)
+	v := boot(t, fsys)
+	epoch := v.epoch()
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				v.engine.Stats()
+			}
+		}
+	}()
+	var last storage.SnapshotID
+	for range 5 {
+		v.awaitOffset(v.propose(epoch, "a"))
+		last = v.snapshot()
+	}
+	close(stop)
+	<-done
+	if got := v.engine.Stats().Snapshot; got != last {
+		t.Errorf("the newest snapshot is %s, not %s", got, last)
+	}
+	v.stop()
+}

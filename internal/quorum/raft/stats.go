@@ -29,9 +29,10 @@ type Stats struct {
 func (e *Engine) Stats() Stats {
 	d := e.Describe()
 	s := Stats{LeaderAndEpoch: d.LeaderAndEpoch, Voted: kafka.NoNode, HighWatermark: d.HighWatermark, LogEndOffset: d.LogEndOffset,
-		LogEndEpoch: e.o.Log.LatestEpoch(), Voters: len(d.VoterSet), Observers: len(d.Observers), Snapshot: e.latestSnapshot()}
+		LogEndEpoch: e.o.Log.LatestEpoch(), Voters: len(d.VoterSet), Observers: len(d.Observers)}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	s.Snapshot = e.latestSnapshot()
 	_, voter := e.voters.Find(e.o.NodeID)
 	state := etcdraft.StateFollower
 	if e.rn != nil {
