@@ -25,6 +25,7 @@ import (
 type simObserver struct {
 	node *simNode // its files and its recorder
 	ob   *Observer
+	told kafka.Offset // the high watermark that it was told last, -1 after a start
 }
 
 func (s *sim) newObserver(id int) *simObserver {
@@ -35,6 +36,7 @@ func (s *sim) newObserver(id int) *simObserver {
 
 func (o *simObserver) start(voters int) {
 	n, s := o.node, o.node.s
+	o.told = -1
 	cfg := config.Default(map[string]string{"log.dirs": testDir})
 	topic, err := cfg.TopicConfig(map[string]string{"retention.ms": "-1", "retention.bytes": "-1", "segment.bytes": "1048576"})
 	if err != nil {
@@ -84,7 +86,17 @@ func (o *simObserver) do(ctx context.Context, p quorum.Peer, req kmsg.Request) (
 	if fr, ok := req.(*kmsg.FetchRequest); ok {
 		done, cancel := context.WithCancel(ctx)
 		cancel() // what would wait is answered at once
-		return fetchOf(fr, func(a quorum.FetchArgs) quorum.FetchAnswer { return to.engine.Fetch(done, a) }), nil
+		return fetchOf(fr, func(a quorum.FetchArgs) quorum.FetchAnswer {
+			ans := to.engine.Fetch(done, a)
+			if ans.Err == nil && ans.HighWatermark >= 0 {
+				// Apache Kafka's observers stop when it falls.
+				if ans.HighWatermark < o.told {
+					s.t.Errorf("seed %d: node %d tells the high watermark %d after %d was told", s.seed, to.i, ans.HighWatermark, o.told)
+				}
+				o.told = ans.HighWatermark
+			}
+			return ans
+		}), nil
 	}
 	return simTransport{o.node}.Do(ctx, p, req)
 }
@@ -194,6 +206,38 @@ func TestObserverFollowsWhateverHappens(t *testing.T) {
 		o.kill(vfs.ProcessKill)
 		s.close()
 	}
+}
+
+// A leader that has nothing of its own epoch committed gives what it has and names no
+// high watermark: the others may know a higher one. Who waits hears of it then.
+func TestNewLeaderDoesNotKnowTheHighWatermark(t *testing.T) {
+	s, lead := staticSim(t, 4, -1)
+	known, before := lead.engine.HighWatermark(), lead.engine.Leader().Epoch
+	lead.engine.Resign(before)
+	var fresh *simNode
+	for tries := 0; fresh == nil && tries < 100_000; tries++ {
+		s.run(100 * time.Microsecond)
+		for _, n := range s.nodes {
+			if l := n.engine.Leader(); l.Leader == n.id() && l.Epoch > before && n.engine.leading == kafka.NoEpoch {
+				fresh = n
+			}
+		}
+	}
+	if fresh == nil {
+		t.Fatal("nobody was elected")
+	}
+	args := quorum.FetchArgs{Replica: quorum.Replica{ID: 9}, CurrentLeaderEpoch: fresh.engine.Leader().Epoch, KnownHighWatermark: -1, MaxBytes: 1 << 20}
+	if ans := fresh.engine.Fetch(context.Background(), args); ans.Err != nil || len(ans.Records) == 0 || ans.HighWatermark != -1 {
+		t.Errorf("%d bytes, high watermark %d, %v", len(ans.Records), ans.HighWatermark, ans.Err)
+	}
+	args.FetchOffset, args.LastFetchedEpoch, args.KnownHighWatermark = known, fresh.engine.o.Log.EpochForOffset(known-1), known-1
+	waits := make(chan quorum.FetchAnswer, 1)
+	go func() { waits <- fresh.engine.Fetch(context.Background(), args) }()
+	s.run(2 * time.Second)
+	if ans := <-waits; ans.Err != nil || len(ans.Records) == 0 || ans.HighWatermark <= known {
+		t.Errorf("who waited got %d bytes, high watermark %d, %v", len(ans.Records), ans.HighWatermark, ans.Err)
+	}
+	s.close()
 }
 
 // A leader of the other kind gives uncommitted records. When its successor does not

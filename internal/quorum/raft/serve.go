@@ -49,7 +49,11 @@ func (e *Engine) fetch(a quorum.FetchArgs) quorum.FetchAnswer {
 	if ans.Err = e.leaderOnly(a.CurrentLeaderEpoch); ans.Err != nil {
 		return ans
 	}
-	ans.HighWatermark, ans.LogStartOffset = e.HighWatermark(), e.startOffset()
+	committed := e.HighWatermark()
+	ans.LogStartOffset = e.startOffset()
+	if e.knowsCommitted(committed) {
+		ans.HighWatermark = committed
+	}
 	if ans.Snapshot, ans.Diverging = e.validate(a.FetchOffset, a.LastFetchedEpoch); ans.Snapshot != nil || ans.Diverging != nil {
 		return ans
 	}
@@ -58,17 +62,27 @@ func (e *Engine) fetch(a quorum.FetchArgs) quorum.FetchAnswer {
 		e.replicas.update(a.Replica, a.FetchOffset, e.o.Log.LogEndOffset(), e.o.Clock.Now().UnixMilli())
 		e.mu.Unlock()
 	}
-	if a.FetchOffset >= ans.HighWatermark {
+	if a.FetchOffset >= committed {
 		return ans
 	}
 	limit := min(max(a.MaxBytes, 1), maxServedBytes)
-	data, err := readLog(e.o.Log, a.FetchOffset, limit, ans.HighWatermark)
+	data, err := readLog(e.o.Log, a.FetchOffset, limit, committed)
 	if err != nil {
 		ans.Err = err
 		return ans
 	}
 	ans.Records = data
 	return ans
+}
+
+// knowsCommitted says whether this leader's high watermark is the quorum's. Until a record
+// of its own epoch is committed, another node may know a higher one, and no replica may be
+// told that it has fallen. The last committed record tells it a moment before leading does,
+// which waits for the listeners; by then the record itself may have been served.
+func (e *Engine) knowsCommitted(committed kafka.Offset) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.leading == e.leader.Epoch || committed > 0 && e.o.Log.EpochForOffset(committed-1) == e.leader.Epoch
 }
 
 // startOffset is where the log begins for replicas.
