@@ -108,8 +108,9 @@ type Engine interface {
 	// returns the batch's last offset. It does not wait: the batch is committed when
 	// a listener sees it, and lost if the listener sees another leader first. The
 	// error is NotController when this node does not lead in that epoch and
-	// RecordListTooLarge when the batch would be too large; nothing was appended
-	// then.
+	// RecordListTooLarge when the batch would be too large, and RequestTimedOut when it
+	// cannot be taken now though this node may go on leading in the epoch; nothing was
+	// appended then.
 	Propose(epoch kafka.LeaderEpoch, recs []records.Message) (lastOffset kafka.Offset, err error)
 
 	// NextOffset is the offset that the next proposed record gets if this node leads

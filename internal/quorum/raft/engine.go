@@ -163,12 +163,15 @@ type Engine struct {
 	end   context.CancelFunc
 
 	highWatermark atomic.Int64
-	wake          chan struct{}
-	stop          chan struct{}
-	done          chan struct{}
-	failed        chan struct{}
-	started       bool // guarded by mu
-	closed        bool // guarded by mu
+	// turned is when the loop last began a pass, in nanoseconds since born.
+	turned  atomic.Int64
+	born    time.Time
+	wake    chan struct{}
+	stop    chan struct{}
+	done    chan struct{}
+	failed  chan struct{}
+	started bool // guarded by mu
+	closed  bool // guarded by mu
 }
 
 var (
@@ -196,7 +199,7 @@ func Open(o Options) (*Engine, error) {
 		wake: make(chan struct{}, 1), stop: make(chan struct{}),
 		done: make(chan struct{}), failed: make(chan struct{}), changed: make(chan struct{}),
 		learners: map[kafka.NodeID]*learner{}, addresses: map[kafka.NodeID][]storage.Endpoint{}, fetching: map[storage.SnapshotID]bool{},
-		rng: rand.New(rand.NewSource(o.Seed)),
+		rng: rand.New(rand.NewSource(o.Seed)), born: o.Clock.Now(),
 	}
 	e.ctx, e.end = context.WithCancel(context.Background())
 	e.spawn = func(f func()) {

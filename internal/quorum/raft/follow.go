@@ -133,11 +133,15 @@ func (e *Engine) askNext() (Peer, kafka.NodeID) {
 	return p, p.ID
 }
 
-// LeaderEndpoints says who leads and where its controller listeners are.
+// LeaderEndpoints says who leads and where its controller listeners are. A leader whose
+// loop is stuck knows of nobody.
 func (e *Engine) LeaderEndpoints() (l quorum.LeaderAndEpoch, endpoints []storage.Endpoint) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	l = e.leader
+	if l.Leader == e.o.NodeID && e.stuck() {
+		l.Leader = kafka.NoNode
+	}
 	if l.Leader == e.o.NodeID && len(e.o.LocalEndpoints) > 0 {
 		return l, e.o.LocalEndpoints
 	}

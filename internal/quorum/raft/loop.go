@@ -53,6 +53,7 @@ func (e *Engine) pump() bool {
 			return false
 		default:
 		}
+		e.turned.Store(int64(e.o.Clock.Since(e.born)))
 		more, err := e.handleReady()
 		if err == nil && !more {
 			// Raft has nothing ready: everything that is known to be committed is applied,

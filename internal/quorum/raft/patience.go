@@ -11,7 +11,8 @@ const roomDelay = 100 * time.Millisecond
 
 // patiently repeats what failed on a full disk, or for want of descriptors, until it
 // succeeds or the engine is closed: a node must not end for a cause that passes.
-// Meanwhile it takes part in nothing, so that the other voters go on without it.
+// Meanwhile it takes part in nothing, so that the other voters go on without it, and it
+// counts as stuck.
 func (e *Engine) patiently(doing string, op func() error) error {
 	for said := false; ; said = true {
 		err := op()
@@ -28,4 +29,23 @@ func (e *Engine) patiently(doing string, op func() error) error {
 			return err
 		}
 	}
+}
+
+// sinceTurn is how long ago the loop began its last pass. A leader of others begins one
+// with every tick, unless a write, a sync or a listener holds it up.
+func (e *Engine) sinceTurn() time.Duration {
+	return e.o.Clock.Since(e.born) - time.Duration(e.turned.Load())
+}
+
+// stuck says whether the loop was held up for so long that the other voters may have
+// elected one of themselves, of which this node has not heard. Who leads it does not know
+// then: a node that took its word for it would stay with it, and be fenced by the leader.
+// The caller holds mu.
+func (e *Engine) stuck() bool { return !e.isSole() && e.sinceTurn() > e.o.ElectionTimeout }
+
+// untilStuck is how long what a leader of others has just said may count, false for ever.
+func (e *Engine) untilStuck() (time.Duration, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.o.ElectionTimeout - e.sinceTurn() + time.Millisecond, !e.isSole()
 }

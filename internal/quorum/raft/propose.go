@@ -40,6 +40,11 @@ func (e *Engine) mayPropose(epoch kafka.LeaderEpoch) error {
 		st.RaftState != etcdraft.StateLeader || st.HardState.GetTerm() != uint64(epoch) {
 		return kafka.NotController.Errorf("node %d does not lead the metadata quorum in epoch %d", e.o.NodeID, epoch)
 	}
+	if e.stuck() {
+		// It may lead still, and then its listeners hear nothing that would end this: whoever
+		// proposes must stay in the epoch.
+		return kafka.RequestTimedOut.Errorf("node %d does not know whether it still leads the metadata quorum: its log was not written for %v", e.o.NodeID, e.sinceTurn())
+	}
 	return nil
 }
 

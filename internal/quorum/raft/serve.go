@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"path/filepath"
+	"time"
 
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/quorum"
@@ -18,7 +19,7 @@ const maxServedBytes = 8 << 20
 
 // Fetch answers a replica that follows the log (KIP-595, KIP-630). Unlike Apache Kafka's
 // leader it gives committed records only, so that no observer ever has to truncate what
-// it got here.
+// it got here. Who waits here waits for a leader whose loop turns.
 func (e *Engine) Fetch(ctx context.Context, a quorum.FetchArgs) quorum.FetchAnswer {
 	for {
 		e.mu.Lock()
@@ -30,15 +31,32 @@ func (e *Engine) Fetch(ctx context.Context, a quorum.FetchArgs) quorum.FetchAnsw
 		if news {
 			return ans
 		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return ans
-		case <-e.ctx.Done():
-			ans.Err = kafka.BrokerNotAvailable.Errorf("this controller is stopping")
+		if ended, err := e.park(ctx, changed); ended {
+			if err != nil {
+				ans.Err = err
+			}
 			return ans
 		}
 	}
+}
+
+// park waits until there may be news. It says whether the fetch ends without.
+func (e *Engine) park(ctx context.Context, changed <-chan struct{}) (ended bool, err error) {
+	var limit <-chan time.Time
+	if d, ok := e.untilStuck(); ok {
+		timer := e.o.Clock.NewTimer(d)
+		defer timer.Stop()
+		limit = timer.C()
+	}
+	select {
+	case <-changed:
+	case <-limit:
+	case <-ctx.Done():
+		return true, nil
+	case <-e.ctx.Done():
+		return true, kafka.BrokerNotAvailable.Errorf("this controller is stopping")
+	}
+	return false, nil
 }
 
 // fetch answers with what is there.
@@ -103,6 +121,8 @@ func (e *Engine) leaderOnly(epoch kafka.LeaderEpoch) error {
 		return kafka.UnknownLeaderEpoch.Errorf("the quorum is in epoch %d, not yet %d", e.leader.Epoch, epoch)
 	case e.leader.Leader != e.o.NodeID:
 		return kafka.NotLeaderOrFollower.Errorf("node %d does not lead the metadata quorum", e.o.NodeID)
+	case e.stuck():
+		return kafka.NotLeaderOrFollower.Errorf("node %d does not know whether it still leads the metadata quorum", e.o.NodeID)
 	case e.closed || e.failure != nil:
 		return kafka.BrokerNotAvailable.Errorf("this controller is stopping")
 	}
