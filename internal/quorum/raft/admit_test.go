@@ -1,16 +1,13 @@
 package raft
 
 import (
-	"fmt"
 	"testing"
-	"time"
 
 	pb "go.etcd.io/raft/v3/raftpb"
 
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/records"
 	"github.com/gregorhq/gregor/internal/storage"
-	"github.com/gregorhq/gregor/internal/vfs"
 )
 
 // staticSim is a settled static quorum of three and its leader.
@@ -145,31 +142,4 @@ func leaderChangeOf(id kafka.NodeID) *records.LeaderChangeMessage {
 	m := records.NewLeaderChangeMessage()
 	m.LeaderID = int32(id)
 	return m
-}
-
-// wipe replaces a dead node's disk by an empty one that is formatted again.
-func (n *simNode) wipe() {
-	n.fs = vfs.NewMem()
-	n.format(false, nil)
-}
-
-// TestReplacedDiskOfAStaticVoter: a voter of a static quorum that comes back with an
-// empty directory under the same leader goes on, and has everything in the next epoch.
-func TestReplacedDiskOfAStaticVoter(t *testing.T) {
-	for seed := range int64(5) {
-		s, lead := staticSim(t, seed, -1)
-		n := s.another(lead)
-		n.kill(vfs.ProcessKill)
-		n.wipe()
-		n.start()
-		s.run(3 * time.Second)
-		if now := s.awaitLeader(); now == lead {
-			lead.engine.Resign(lead.engine.Leader().Epoch)
-		}
-		s.settle()
-		if got, want := fmt.Sprint(n.rec.names), fmt.Sprint(lead.rec.names); got != want {
-			t.Errorf("seed %d: the replaced voter has %s of %s", seed, got, want)
-		}
-		s.close()
-	}
 }

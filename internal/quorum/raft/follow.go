@@ -47,6 +47,9 @@ func (e *Engine) welcome(env *envelope) {
 				e.timers.tick = e.o.Clock.Now()
 			}
 		}
+		if ok && l.dir != dir {
+			e.startOver(id, dir)
+		}
 		l.dir, l.endpoints, l.heard = dir, endpoints, e.o.Clock.Now()
 	}})
 }

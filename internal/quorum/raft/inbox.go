@@ -178,6 +178,9 @@ func (e *Engine) stepMessage(it item) error {
 		if !e.admit(it.from, m) {
 			return nil
 		}
+		if e.lostItsLog(it.from, m) {
+			e.startOver(it.from, it.dir)
+		}
 		if m.GetType() == pb.MsgVoteResp && !m.GetReject() && e.inbox.grants != nil {
 			e.inbox.grants[it.from] = true
 		}
