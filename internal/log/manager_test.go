@@ -350,26 +350,26 @@ func TestMoveToAnotherDirectory(t *testing.T) {
 	equalRecords(t, records(t, l, 0, l.LogEndOffset(), 1000), want)
 }
 
-func TestMetadataLog(t *testing.T) {
-	mem := vfs.NewMem()
-	r := newRig(t, mem)
-	tp := kafka.TopicPartition{Topic: kafka.MetadataTopic}
-	openMeta := func() *Log {
-		t.Helper()
-		o := r.options()
-		o.MetadataDir = testDir
-		m, err := Open(t.Context(), o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.m = m
-		l, err := m.OpenMetadata(tp, kafka.MetadataTopicID, r.cfg, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return l
+// openMetadata opens the metadata log alone.
+func (r *rig) openMetadata() *Log {
+	r.t.Helper()
+	o := r.options()
+	o.MetadataDir = testDir
+	m, err := Open(r.t.Context(), o)
+	if err != nil {
+		r.t.Fatal(err)
 	}
-	l := openMeta()
+	r.m = m
+	l, err := m.OpenMetadata(kafka.TopicPartition{Topic: kafka.MetadataTopic}, kafka.MetadataTopicID, r.cfg, 0)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return l
+}
+
+func TestMetadataLog(t *testing.T) {
+	r := newRig(t, vfs.NewMem())
+	l := r.openMetadata()
 	for i := range 50 {
 		appendVerbatim(t, l, relocate(t, build(t, int64(i), valueOf(i)), l.LogEndOffset()))
 		if err := l.FlushTo(l.LogEndOffset()); err != nil {
@@ -378,11 +378,11 @@ func TestMetadataLog(t *testing.T) {
 	}
 	end := l.LogEndOffset()
 	r.m.Abort()
-	if l = openMeta(); l.LogEndOffset() != end || len(r.m.Logs()) != 0 {
+	if l = r.openMetadata(); l.LogEndOffset() != end || len(r.m.Logs()) != 0 {
 		t.Fatalf("after a kill: end %d of %d, %d logs", l.LogEndOffset(), end, len(r.m.Logs()))
 	}
 	r.close()
-	if l = openMeta(); l.LogEndOffset() != end {
+	if l = r.openMetadata(); l.LogEndOffset() != end {
 		t.Fatalf("after a clean stop: end %d of %d", l.LogEndOffset(), end)
 	}
 	if err := l.TruncateFullyAndStartAt(1000); err != nil || l.LogStartOffset() != 1000 {

@@ -62,17 +62,9 @@ func TestPowerLossBringsBackNoSnapshotOfWhatWasCut(t *testing.T) {
 
 // TestTruncationThatCannotRemoveASnapshot does not begin.
 func TestTruncationThatCannotRemoveASnapshot(t *testing.T) {
-	fault := vfs.NewFault(vfs.NewMem())
-	r := newRig(t, fault).open()
-	l := r.create()
-	now := r.clock.Now().UnixMilli()
-	for i := range 4 {
-		if _, err := r.appendRaw(l, 1, batch.OriginClient, produce(t, 1, int32(i), false, now, "x")); err != nil {
-			t.Fatal(err)
-		}
-		if err := l.Roll(); err != nil {
-			t.Fatal(err)
-		}
+	r, fault, l := snapshotRig(t)
+	if err := l.Load(); err != nil {
+		t.Fatal(err)
 	}
 	fault.Add(vfs.Rule{Op: vfs.OpRemove, Path: "*" + suffixSnapshot, Err: errENOSPC, Times: -1})
 	if _, err := l.TruncateTo(1); err == nil || len(r.offline) != 0 || l.LogEndOffset() != 4 {

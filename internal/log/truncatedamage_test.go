@@ -101,28 +101,13 @@ func TestTruncationThatCannotLook(t *testing.T) {
 func TestTruncationOfTheMetadataLogIntoDamage(t *testing.T) {
 	r := newRig(t, vfs.NewMem())
 	r.cfg.SegmentBytes, r.cfg.IndexIntervalBytes = 1000, 1<<20
-	open := func() *Log {
-		t.Helper()
-		o := r.options()
-		o.MetadataDir = testDir
-		m, err := Open(t.Context(), o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		l, err := m.OpenMetadata(kafka.TopicPartition{Topic: kafka.MetadataTopic}, kafka.MetadataTopicID, r.cfg, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.m = m
-		return l
-	}
-	l := open()
+	l := r.openMetadata()
 	want := r.fill(l, 40)
 	if err := l.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	r.m.Abort()
-	l = open()
+	l = r.openMetadata()
 	name := l.path(0, suffixLog)
 	data, err := vfs.ReadFile(r.fs, name)
 	if err != nil {
