@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -190,7 +191,7 @@ func (p *Partition) readPart(op *FetchOp, part *FetchPart, maxBytes int, minOne,
 		err = p.readView(v, op, part, maxBytes, minOne, first)
 		// The log may have moved to another directory under this read. The leader epoch may be
 		// another one too.
-		again = err == errLogChanged || err != nil && tries == 0 && p.settled(v) != nil
+		again = errors.Is(err, errLogChanged) || err != nil && tries == 0 && p.settled(v) != nil
 	}
 	if err == nil {
 		return

@@ -278,7 +278,7 @@ func (s *shard[M]) expire() {
 		return
 	}
 	now := s.elapsedMs()
-	kept, i := s.held[:s.expired], s.expired
+	first, i := s.expired, s.expired
 	for ; i < len(s.held) && s.held[i].deadline <= now; i++ {
 		h := s.held[i]
 		for _, r := range h.replies {
@@ -288,13 +288,13 @@ func (s *shard[M]) expire() {
 		// Of a read nothing is left to do. While the watermark stands still the same
 		// clients ask again and again, and each would stay.
 		if h.told || h.op != nil || len(h.effects) > 0 {
-			kept = append(kept, h)
+			s.held[s.expired] = h
+			s.expired++
 		}
 	}
-	s.expired = len(kept)
-	rest := s.held[i:]
-	clear(s.held[len(kept)+copy(s.held[len(kept):], rest):])
-	s.held = s.held[:len(kept)+len(rest)]
+	if i > first {
+		s.held = slices.Delete(s.held, s.expired, i)
+	}
 	if s.expired < len(s.held) {
 		s.expireAt(s.held[s.expired].deadline, now)
 	}
